@@ -1,0 +1,1 @@
+"""Frozen views of farmstead.dev/v1alpha1, shared by operator and agent: parsing and names, no I/O."""

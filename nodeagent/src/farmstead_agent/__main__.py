@@ -1,0 +1,6 @@
+"""Entry point."""
+
+
+def main() -> None:
+    """Start."""
+    raise SystemExit("not built yet")

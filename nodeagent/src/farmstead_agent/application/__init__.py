@@ -1,0 +1,1 @@
+"""Kinds of applications, and the Launcher that starts what must outlive the agent."""

@@ -1,0 +1,1 @@
+"""One member's life: the pure state machine, and the runner that does what it decides."""

@@ -1,0 +1,1 @@
+"""The endpoint that load balancers ask: answers from memory, at once."""

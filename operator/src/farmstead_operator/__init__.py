@@ -1,0 +1,1 @@
+"""The operator: what the set of machines, members and load balancers should be."""
