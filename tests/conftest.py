@@ -1,0 +1,47 @@
+"""What tests get by name: a run of the testbed, one real control plane a session, a namespace of their own.
+
+A part that can't be had fails the test that asked for it, with what to do: nothing is skipped silently.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Generator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from testbed.controlplane import ControlPlane
+from testbed.run import Run
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run]:
+    """The session's run: its folder holds everything, and goes at the end."""
+    with Run() as run:
+        yield run
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def control_plane(run: Run) -> AsyncIterator[ControlPlane]:
+    """A real API server for the whole session. A test that stops it starts it again."""
+    async with ControlPlane(run) as control_plane:
+        yield control_plane
+
+
+@pytest_asyncio.fixture
+async def namespace(control_plane: ControlPlane) -> str:
+    """A fresh namespace, so that tests that share the API server don't meet."""
+    name = f"test-{secrets.token_hex(4)}"
+    await control_plane.kubectl("create", "namespace", name)
+    return name
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the control plane's logs beside the failure of a test that used it."""
+    report = yield
+    control_plane = getattr(item, "funcargs", {}).get("control_plane")
+    if report.failed and isinstance(control_plane, ControlPlane):
+        report.sections += [(f"{name}'s log", log) for name, log in control_plane.logs().items()]
+    return report
