@@ -3,6 +3,7 @@
 A part that can't be had fails the test that asked for it, with what to do: nothing is skipped silently.
 """
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Generator, Iterator
 
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from testbed.controlplane import ControlPlane
+from testbed.machines import Fabric, require_privileges
 from testbed.run import Run
 
 
@@ -21,9 +23,28 @@ def run() -> Iterator[Run]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def control_plane(run: Run) -> AsyncIterator[ControlPlane]:
-    """A real API server for the whole session. A test that stops it starts it again."""
-    async with ControlPlane(run) as control_plane:
+async def fabric_if_root(run: Run) -> AsyncIterator[Fabric | None]:
+    """The session's network, or None where we may not make one: the API server does without."""
+    if os.geteuid():
+        yield None
+    else:
+        async with Fabric(run) as fabric:
+            yield fabric
+
+
+@pytest.fixture(scope="session")
+def fabric(fabric_if_root: Fabric | None) -> Fabric:
+    """The session's network. Make machines and namespaces in it, and end them in the test."""
+    require_privileges()
+    assert fabric_if_root is not None
+    return fabric_if_root
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def control_plane(run: Run, fabric_if_root: Fabric | None) -> AsyncIterator[ControlPlane]:
+    """A real API server for the whole session, in reach of machines. A test that stops it starts it again."""
+    address = fabric_if_root.gateway if fabric_if_root else "127.0.0.1"
+    async with ControlPlane(run, address=address) as control_plane:
         yield control_plane
 
 
