@@ -63,9 +63,7 @@ class AzureEmulator:
         self.client_secret = "emulated-client-secret"
         self.federated_token = "emulated.federated.token"
         self.states = ScriptedStates()
-        self.network = Network(
-            clock=self.settings.clock, frontends=self.settings.frontends, backend_states=self.states
-        )
+        self.network = Network(clock=self.settings.clock, frontends=self.settings.frontends, backend_states=self.states)
         self.network.operations.delay = self.settings.delay
         self.states.store = self.network.store
         self.faults = Faults()

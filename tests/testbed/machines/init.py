@@ -39,9 +39,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = (text.encode() or None for text in (source, target, kind))
     if libc.mount(*arguments, ctypes.c_ulong(flags), options.encode() or None):
-        raise OSError(
-            ctypes.get_errno(), f"mount of {kind or source} on {target}: {os.strerror(ctypes.get_errno())}"
-        )
+        raise OSError(ctypes.get_errno(), f"mount of {kind or source} on {target}: {os.strerror(ctypes.get_errno())}")
 
 
 def furnish(plan: Plan) -> None:
