@@ -99,7 +99,7 @@ def read(content: dict[str, Any], *, where: str) -> Settings:
     return settings
 
 
-def _problem(settings: Settings) -> str | None:
+def _problem(settings: Settings) -> str | None:  # noqa: PLR0911 - a list of checks reads best flat
     """What is wrong with values of the right type, if anything."""
     if not NODE_NAME.fullmatch(settings.node):
         return f"node: {settings.node!r} is no name of a FarmNode (lower case letters, digits, - and .)"

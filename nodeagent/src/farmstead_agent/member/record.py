@@ -100,31 +100,23 @@ def adopted(record: Record | None, member: Member, *, boot_id: str, alive: bool,
 
     Runs no script and stops nothing: what is alive is taken over as it is.
     """
-    spec = member.spec
+    uid = member.metadata.uid
     if record is None:
-        fresh = Record(uid=member.metadata.uid, boot_id=boot_id, since=now)
-        if not alive:
-            return fresh
-        running = Running(application=spec.application, has_processes=True)
-        return replace(
-            fresh, phase=Phase.UP, running=running, reason="Adopted", cause="was running without a record of it"
-        )
+        fresh = Record(uid=uid, boot_id=boot_id, since=now)
+        running = Running(application=member.spec.application, has_processes=True)
+        return _running_on(fresh, running, "was running without a record of it") if alive else fresh
     if record.boot_id != boot_id:
         return _rebooted(record, member, boot_id=boot_id, now=now)
-    if record.uid == member.metadata.uid:
-        return record
-    if record.phase is not Phase.REMOVED:
-        return replace(record, uid=member.metadata.uid)
-    again = Record(uid=member.metadata.uid, boot_id=boot_id, since=now, steps_begun=record.steps_begun)
-    if not alive or record.running is None:
-        return again
-    return replace(
-        again,
-        phase=Phase.UP,
-        running=record.running,
-        reason="Adopted",
-        cause="was left running by the member of this name before",
-    )
+    if record.uid == uid or record.phase is not Phase.REMOVED:
+        return replace(record, uid=uid)
+    fresh = Record(uid=uid, boot_id=boot_id, since=now, steps_begun=record.steps_begun)
+    if alive and record.running is not None:
+        return _running_on(fresh, record.running, "was left running by the member of this name before")
+    return fresh
+
+
+def _running_on(record: Record, running: Running, cause: str) -> Record:
+    return replace(record, phase=Phase.UP, running=running, reason="Adopted", cause=cause)
 
 
 def _rebooted(record: Record, member: Member, *, boot_id: str, now: float) -> Record:
