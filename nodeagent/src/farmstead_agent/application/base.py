@@ -82,7 +82,10 @@ class Group(Protocol):
         """The command begun under this id, running or ended; None where it was never begun."""
 
     def clean(self) -> None:
-        """Forget ended commands, and the group itself once nothing lives in it."""
+        """Forget ended commands."""
+
+    def remove(self) -> None:
+        """Undo the group, once nothing lives in it."""
 
 
 class Launcher(Protocol):

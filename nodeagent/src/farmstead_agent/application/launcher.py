@@ -135,11 +135,15 @@ class CgroupGroup:
         return SupervisedStep(group=self._path / "steps" / command_id, result=files.result)
 
     def clean(self) -> None:
-        """Forget ended commands; the cgroups go where they are empty."""
+        """Forget ended commands."""
         steps = self._path / "steps"
         for file in (self._directory / "steps").glob("*.json"):
             if not cgroups.populated(steps / file.name.split(".", 1)[0]):
                 file.unlink(missing_ok=True)
+        cgroups.remove(steps)
+
+    def remove(self) -> None:
+        """Undo the group, as far as it is empty."""
         cgroups.remove(self._path)
 
     def _files(self, command_id: str) -> "_Files":

@@ -63,14 +63,14 @@ def started(record: Record, *, alive: bool) -> Record:
     return replace(record, running=replace(record.running, has_processes=True))
 
 
-def shown(record: Record, before: Look | None, look: Look, *, now: float, wall: float) -> Record:
+def shown(record: Record, look: Look, *, wall: float) -> Record:
     """The record after the member has changed how it looks: since when, and what came of the last act."""
-    if before is not None and (before.state, before.readiness) == (look.state, look.readiness):
+    name = f"{look.state}/{look.readiness}"
+    if record.shown_as == name:
         return record
-    after = replace(record, state_since=timestamp(wall))
+    after = replace(record, shown_as=name, state_since=timestamp(wall))
     if look.serving:
-        took = now - record.since
-        return _with_result(replace(after, was_ready=True, failed_starts=0), f"Ready {took:.1f} s after the start")
+        return _with_result(replace(after, was_ready=True, failed_starts=0), "Ready")
     if record.phase in {Phase.IDLE, Phase.REMOVED}:
         return _with_result(after, look.state.value)
     return after

@@ -90,8 +90,9 @@ class Record(View, frozen=True):
     """Uids of operations that were accepted, oldest first."""
     checks: tuple[ResourceStatus, ...] = ()
     actions: tuple[ActionRecord, ...] = ()
+    shown_as: str = ""
+    """State and readiness as last shown, and since when, for people."""
     state_since: str = ""
-    """When state or readiness last changed, for people."""
     removed_since: str = ""
 
 
