@@ -1,0 +1,63 @@
+"""What the emulator was asked: every request with its answer, and counters by verb and status.
+
+Pure. Made for assertions: 'no PUT when nothing changed', 'at most five PUTs for thirty clusters'.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+from testbed.azure.errors import Json
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request. `status` 0: the connection was cut in place of an answer."""
+
+    at: float
+    method: str
+    path: str
+    query: str
+    request: Json | None
+    status: int
+    response: Json | None
+    request_headers: dict[str, str] = field(default_factory=dict)
+    response_headers: dict[str, str] = field(default_factory=dict)
+    fault: str = ""
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Json) -> Entry:
+        return cls(**body)
+
+
+class RequestLog:
+    """Entries in order; a test cuts it with `clear()`."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+    def clear(self) -> None:
+        self.entries.clear()
+
+    def matching(self, *, method: str = "", path: str = "") -> list[Entry]:
+        """Entries of one method, with a part of the path; both optional."""
+        return [
+            entry
+            for entry in self.entries
+            if (not method or entry.method == method) and path.lower() in entry.path.lower()
+        ]
+
+    def counters(self) -> dict[str, int]:
+        """`PUT 201` -> how many."""
+        return dict(Counter(f"{entry.method} {entry.status}" for entry in self.entries))
+
+    def writes(self) -> list[Entry]:
+        """Every request that could have changed something."""
+        return [entry for entry in self.entries if entry.method in ("PUT", "PATCH", "DELETE")]

@@ -1,0 +1,466 @@
+"""What Azure refuses: listed chains of small checks, each with Azure's own code and words.
+
+Pure: a check sees one intended write (the normalised goal, what is there now, the rest of the subscription)
+and returns the error or nothing. The first error wins. Order is that of the service: shape, names,
+references, rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.azure.addresses import private_address_error
+from testbed.azure.errors import (
+    ArmError,
+    Json,
+    bad_request,
+    cannot_parse,
+    invalid_reference,
+    not_provisioned,
+)
+from testbed.azure.ids import CHILDREN, LOAD_BALANCERS, PUBLIC_IPS, VIRTUAL_NETWORKS, ResourceId, parse_id
+from testbed.azure.rendering import frontends_by_reference
+from testbed.azure.store import SUCCEEDED, Resource, Store, find_named
+
+_NAME = re.compile(r"^\w(?:[\w.-]*\w)?$", re.ASCII)
+_LIMITS = {"frontendIPConfigurations": 600, "loadBalancingRules": 1500}
+_POOL_LIMIT = 5000
+_ANY_PORT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One intended write of a whole top-level resource."""
+
+    id: ResourceId
+    goal: Json
+    before: Resource | None
+    store: Store
+
+    def children(self, collection: str) -> Iterator[tuple[ResourceId, Json]]:
+        """The children of one collection with their ids."""
+        for item in self.goal["properties"].get(collection, []):
+            yield self.id.with_child(collection, item["name"]), item["properties"]
+
+
+Check = Callable[[Write], ArmError | None]
+
+
+def first_error(write: Write) -> ArmError | None:
+    """The first check of the resource's type that refuses."""
+    for check in CHAINS[write.id.type]:
+        error = check(write)
+        if error is not None:
+            return error
+    return None
+
+
+def has_location(write: Write) -> ArmError | None:
+    if not write.goal.get("location"):
+        return ArmError(400, "LocationRequired", "The location property is required for this definition.")
+    if write.before is None or _plain(write.before.body["location"]) == _plain(write.goal["location"]):
+        return None
+    text = (
+        f"The resource '{write.id.name}' already exists in location '{write.before.body['location']}' in "
+        "resource "
+        f"group '{write.id.group}'. A resource with the same name cannot be created in location "
+        f"'{write.goal['location']}'. Please select a new resource name."
+    )
+    return ArmError(409, "InvalidResourceLocation", text)
+
+
+def keeps_sku(write: Write) -> ArmError | None:
+    if write.before is None or write.before.body.get("sku") == write.goal.get("sku"):
+        return None
+    old, new = write.before.body["sku"]["name"], write.goal["sku"]["name"]
+    text = f"Sku of resource {write.id.text} cannot be updated from {old} to {new}."
+    return bad_request("SkuUpdateNotAllowed", text)
+
+
+def names_are_valid(write: Write) -> ArmError | None:
+    names = [write.id.name]
+    names += [item["name"] for kind in CHILDREN[write.id.type] for item in write.goal["properties"].get(kind, [])]
+    for name in names:
+        if len(name) > 80 or not _NAME.match(name):
+            text = (
+                f"Resource name {name} is invalid. The name can be up to 80 characters long. It must begin "
+                "with a "
+                "word character, and it must end with a word character or with '_'. The name may contain "
+                "word "
+                "characters or '.', '-', '_'."
+            )
+            return bad_request("InvalidResourceName", text)
+    return None
+
+
+def names_are_unique(write: Write) -> ArmError | None:
+    for collection in CHILDREN[write.id.type]:
+        seen: set[str] = set()
+        for rid, _ in write.children(collection):
+            if rid.child.lower() in seen:
+                text = f"Resource {write.id.text} has two child resources with the same name ({rid.child})."
+                return cannot_parse("DuplicateResourceName", text)
+            seen.add(rid.child.lower())
+    return None
+
+
+def counts_are_within_limits(write: Write) -> ArmError | None:
+    for collection, limit in _LIMITS.items():
+        count = len(write.goal["properties"].get(collection, []))
+        if count > limit:
+            return _too_many(write.id, collection, count=count, limit=limit)
+    for rid, pool in write.children("backendAddressPools"):
+        count = len(pool["loadBalancerBackendAddresses"])
+        if count > _POOL_LIMIT:
+            return _too_many(rid, "loadBalancerBackendAddresses", count=count, limit=_POOL_LIMIT)
+    return None
+
+
+def frontends_have_one_address(write: Write) -> ArmError | None:
+    for rid, frontend in write.children("frontendIPConfigurations"):
+        public = frontend.get("publicIPAddress") or frontend.get("publicIPPrefix")
+        subnet = frontend.get("subnet")
+        start = f"Frontend IP Configuration {rid.text} must"
+        if not public and not subnet:
+            text = f"{start} reference either a Subnet or a Public IP Address."
+            return bad_request("FrontendIPConfigHasNoSubnetOrPublicIP", text)
+        if public and subnet:
+            text = f"{start} not reference both a Subnet and a Public IP Address."
+            return bad_request("FrontendIPConfigHasBothSubnetAndPublicIP", text)
+    return None
+
+
+def required_fields_are_there(write: Write) -> ArmError | None:
+    required: dict[str, tuple[str, ...]] = {
+        "probes": ("protocol", "port"),
+        "loadBalancingRules": ("protocol", "frontendPort"),
+    }
+    required["loadBalancingRules"] += ("frontendIPConfiguration",)
+    for collection, fields in required.items():
+        for rid, item in write.children(collection):
+            for name in fields:
+                if item.get(name) is None:
+                    text = f"Required property '{name}' not found in JSON. Resource {rid.text}."
+                    return cannot_parse("MissingJsonReferenceId" if name.endswith("tion") else "InvalidJson", text)
+    return None
+
+
+def inner_references_exist(write: Write) -> ArmError | None:
+    for rid, used in _inner_references(write):
+        found = parse_id(used)
+        inside = found is not None and found.parent.key == write.id.parent.key
+        if not inside or found is None or not _has_child(write.goal, found):
+            return invalid_reference(used=used, user=rid.text)
+    return None
+
+
+def outer_references_exist(write: Write) -> ArmError | None:
+    for rid, used in _outer_references(write):
+        found = parse_id(used)
+        target = write.store.get(found) if found else None
+        if found is None or target is None or (found.child and write.store.child(found) is None):
+            return invalid_reference(used=used, user=rid.text)
+        if _plain(target.body["location"]) != _plain(write.goal["location"]):
+            return invalid_reference(used=used, user=rid.text)
+    return None
+
+
+def outer_references_are_ready(write: Write) -> ArmError | None:
+    for rid, used in _outer_references(write):
+        found = parse_id(used)
+        target = write.store.get(found) if found else None
+        if target is not None and target.state != SUCCEEDED:
+            return not_provisioned(used=used, user=rid.text, state=target.state, operation=target.operation)
+    return None
+
+
+def skus_match(write: Write) -> ArmError | None:
+    sku = write.goal["sku"]["name"]
+    for _, used in _public_addresses(write):
+        found = parse_id(used)
+        address = write.store.get(found) if found else None
+        other = address.body["sku"]["name"] if address else sku
+        if other != sku:
+            text = f"{sku} sku load balancer {write.id.text} cannot reference {other} sku publicIP {used}."
+            return bad_request("PublicIPAndLBSkuDoNotMatch", text)
+    return None
+
+
+def public_addresses_are_free(write: Write) -> ArmError | None:
+    users = frontends_by_reference(write.store)
+    own = write.id.parent.key + "/"
+    seen: dict[str, str] = {}
+    for rid, used in _public_addresses(write):
+        others = [user for user in users.get(used.lower(), []) if not user.lower().startswith(own)]
+        other = next(iter(others), seen.get(used.lower()))
+        if other:
+            text = (
+                f"Resource {rid.text} is referencing public IP address {used} that is already allocated to "
+                f"resource {other}."
+            )
+            return bad_request("PublicIPAddressInUse", text)
+        seen[used.lower()] = rid.text
+    return None
+
+
+def private_addresses_fit(write: Write) -> ArmError | None:
+    for rid, frontend in write.children("frontendIPConfigurations"):
+        if frontend.get("subnet") and frontend.get("privateIPAddress"):
+            error = private_address_error(rid, frontend, write.store)
+            if error is not None:
+                return error
+    return None
+
+
+def ports_and_times_are_in_range(write: Write) -> ArmError | None:
+    standard = write.goal["sku"]["name"] != "Basic"
+    for rid, rule in write.children("loadBalancingRules"):
+        lowest = _ANY_PORT if rule["protocol"] == "All" else 1
+        for name in ("frontendPort", "backendPort"):
+            error = _outside(rid, name, rule.get(name, lowest), lowest=lowest, highest=65535)
+            if error:
+                return error
+        error = _outside(
+            rid,
+            "idleTimeoutInMinutes",
+            rule["idleTimeoutInMinutes"],
+            lowest=4,
+            highest=100 if standard else 30,
+        )
+        if error:
+            return error
+    for rid, probe in write.children("probes"):
+        for name, lowest, highest in (
+            ("port", 1, 65535),
+            ("intervalInSeconds", 5, 2147483646),
+            ("probeThreshold", 1, 100),
+        ):
+            error = _outside(rid, name, probe[name], lowest=lowest, highest=highest)
+            if error:
+                return error
+    return None
+
+
+def enums_are_known(write: Write) -> ArmError | None:
+    for collection, name, known in (
+        ("probes", "protocol", ("Http", "Https", "Tcp")),
+        ("probes", "noHealthyBackendsBehavior", ("AllProbedDown", "AllProbedUp")),
+        ("loadBalancingRules", "protocol", ("Tcp", "Udp", "All", "Quic")),
+        ("loadBalancingRules", "loadDistribution", ("Default", "SourceIP", "SourceIPProtocol")),
+    ):
+        for rid, item in write.children(collection):
+            if str(item[name]).lower() not in {one.lower() for one in known}:
+                text = f"Error converting value \"{item[name]}\" to property '{name}' of resource {rid.text}."
+                return cannot_parse("InvalidJson", text)
+    return None
+
+
+def http_probes_have_a_path(write: Write) -> ArmError | None:
+    for rid, probe in write.children("probes"):
+        if probe["protocol"] == "Tcp" and probe.get("requestPath"):
+            text = f"Probe {rid.text} with protocol Tcp cannot have a request path."
+            return bad_request("ProbeRequestPathNotSupported", text)
+        if probe["protocol"] != "Tcp" and not probe.get("requestPath"):
+            text = f"Probe {rid.text} with protocol {probe['protocol']} must have a request path."
+            return bad_request("ProbeRequestPathMissing", text)
+    return None
+
+
+def frontends_are_not_shared(write: Write) -> ArmError | None:
+    seen: dict[tuple[str, str, int], ResourceId] = {}
+    for rid, rule in write.children("loadBalancingRules"):
+        key = (rule["frontendIPConfiguration"]["id"].lower(), rule["protocol"], rule["frontendPort"])
+        other = seen.setdefault(key, rid)
+        if other is not rid:
+            text = (
+                f"Load balancing rules {other.text} and {rid.text} use the same frontend port "
+                f"{rule['frontendPort']} and protocol {rule['protocol']} with the same frontend IP "
+                "configuration "
+                f"{rule['frontendIPConfiguration']['id']}."
+            )
+            return bad_request("RulesUseSameFrontendPortProtocolAndIPConfig", text)
+    return None
+
+
+def backends_are_not_shared(write: Write) -> ArmError | None:
+    seen: dict[tuple[str, str, int], ResourceId] = {}
+    for rid, rule in write.children("loadBalancingRules"):
+        if rule["enableFloatingIP"]:
+            continue
+        for pool in rule.get("backendAddressPools") or []:
+            key = (pool["id"].lower(), rule["protocol"], rule.get("backendPort", _ANY_PORT))
+            other = seen.setdefault(key, rid)
+            if other is not rid:
+                text = (
+                    f"Load balancing rules {other.text} and {rid.text} with floating IP disabled use the "
+                    "same "
+                    f"protocol {rule['protocol']} and backend port {key[2]}, and must not be used with the "
+                    "same "
+                    f"backend address pool {pool['id']}."
+                )
+                return bad_request("RulesUseSameBackendPortProtocolAndPool", text)
+    return None
+
+
+def pools_are_of_one_kind(write: Write) -> ArmError | None:
+    for rid, pool in write.children("backendAddressPools"):
+        networks: set[str] = set()
+        for address in pool["loadBalancerBackendAddresses"]:
+            properties = address["properties"]
+            if not properties.get("ipAddress"):
+                continue
+            if write.goal["sku"]["name"] == "Basic":
+                text = f"Backend address pool {rid.text} with IP addresses requires Standard sku load balancer."
+                return bad_request("BackendAddressPoolIPAddressesNotSupportedForBasicSku", text)
+            network = properties.get("virtualNetwork") or properties.get("subnet") or pool.get("virtualNetwork") or {}
+            if not network.get("id"):
+                text = f"Backend address {address.get('name')} of {rid.text} must reference a virtual network."
+                return bad_request("LoadBalancerBackendAddressMissingVirtualNetwork", text)
+            networks.add(network["id"].lower().partition("/subnets/")[0])
+        if len(networks) > 1:
+            text = f"Backend address pool {rid.text} has addresses of more than one virtual network."
+            return bad_request("BackendAddressPoolHasMultipleVirtualNetworks", text)
+    return None
+
+
+def addresses_are_unique(write: Write) -> ArmError | None:
+    for rid, pool in write.children("backendAddressPools"):
+        seen: set[str] = set()
+        for address in pool["loadBalancerBackendAddresses"]:
+            if not address.get("name"):
+                text = f"Backend address of {rid.text} must have a name."
+                return cannot_parse("InvalidJson", text)
+            for mark in (
+                f"name {address['name']}".lower(),
+                f"address {address['properties'].get('ipAddress')}",
+            ):
+                if mark in seen and not mark.endswith(" None"):
+                    text = f"Backend address pool {rid.text} has two backend addresses with the same {mark}."
+                    return bad_request("DuplicateLoadBalancerBackendAddress", text)
+                seen.add(mark)
+    return None
+
+
+def subnets_fit(write: Write) -> ArmError | None:
+    """A subnet that holds a frontend can't vanish."""
+    users = frontends_by_reference(write.store)
+    left = {rid.key for rid, _ in write.children("subnets")}
+    if write.before is None:
+        return None
+    for item in write.before.body["properties"]["subnets"]:
+        rid = write.id.with_child("subnets", item["name"])
+        if rid.key not in left and users.get(rid.key):
+            return subnet_in_use(rid, users[rid.key][0])
+    return None
+
+
+def subnet_in_use(subnet: ResourceId, user: str) -> ArmError:
+    text = (
+        f"Subnet {subnet.child} is in use by {user} and cannot be deleted. In order to delete the subnet, "
+        "delete "
+        "all the resources within the subnet. See aka.ms/deletesubnet."
+    )
+    return bad_request("InUseSubnetCannotBeDeleted", text)
+
+
+def delete_error(resource: Resource, store: Store) -> ArmError | None:
+    """Why a top-level resource can't be deleted now."""
+    users = frontends_by_reference(store)
+    if resource.id.type == PUBLIC_IPS and users.get(resource.id.key):
+        text = (
+            f"Public IP address {resource.id.text} can not be deleted since it is still allocated to "
+            "resource "
+            f"{users[resource.id.key][0]}. In order to delete the public IP, disassociate/detach the Public "
+            "IP "
+            "address from the resource. To learn how to do this, see aka.ms/deletepublicip."
+        )
+        return bad_request("PublicIPAddressCannotBeDeleted", text)
+    if resource.id.type == VIRTUAL_NETWORKS:
+        for item in resource.body["properties"]["subnets"]:
+            rid = resource.id.with_child("subnets", item["name"])
+            if users.get(rid.key):
+                return subnet_in_use(rid, users[rid.key][0])
+    return None
+
+
+_COMMON: tuple[Check, ...] = (has_location, names_are_valid, names_are_unique)
+CHAINS: dict[str, tuple[Check, ...]] = {
+    LOAD_BALANCERS: (
+        *_COMMON,
+        keeps_sku,
+        required_fields_are_there,
+        enums_are_known,
+        counts_are_within_limits,
+        frontends_have_one_address,
+        inner_references_exist,
+        outer_references_exist,
+        outer_references_are_ready,
+        skus_match,
+        public_addresses_are_free,
+        private_addresses_fit,
+        ports_and_times_are_in_range,
+        http_probes_have_a_path,
+        frontends_are_not_shared,
+        backends_are_not_shared,
+        pools_are_of_one_kind,
+        addresses_are_unique,
+    ),
+    PUBLIC_IPS: (*_COMMON, keeps_sku),
+    VIRTUAL_NETWORKS: (*_COMMON, subnets_fit),
+}
+
+
+def _plain(location: str) -> str:
+    """`East US` and `eastus` are one region."""
+    return location.replace(" ", "").lower()
+
+
+def _too_many(rid: ResourceId, what: str, *, count: int, limit: int) -> ArmError:
+    text = f"Resource {rid.text} has {count} {what}, which is more than the limit of {limit}."
+    return bad_request("ResourceLimitExceeded", text)
+
+
+def _outside(rid: ResourceId, name: str, value: Any, *, lowest: int, highest: int) -> ArmError | None:
+    if isinstance(value, int) and lowest <= value <= highest:
+        return None
+    text = f"Value {value} of property {name} of resource {rid.text} is not in the range {lowest} - {highest}."
+    return cannot_parse("ValueOutOfRange", text)
+
+
+def _inner_references(write: Write) -> Iterator[tuple[ResourceId, str]]:
+    for collection in ("loadBalancingRules", "inboundNatRules", "inboundNatPools", "outboundRules"):
+        for rid, item in write.children(collection):
+            for name in ("frontendIPConfiguration", "probe", "backendAddressPool"):
+                if item.get(name):
+                    yield rid, item[name]["id"]
+            for name in ("backendAddressPools", "frontendIPConfigurations"):
+                for reference in item.get(name) or []:
+                    yield rid, reference["id"]
+
+
+def _outer_references(write: Write) -> Iterator[tuple[ResourceId, str]]:
+    yield from _public_addresses(write)
+    for rid, frontend in write.children("frontendIPConfigurations"):
+        if frontend.get("subnet"):
+            yield rid, frontend["subnet"]["id"]
+    for rid, pool in write.children("backendAddressPools"):
+        seen: set[str] = set()
+        for address in (pool, *(one["properties"] for one in pool["loadBalancerBackendAddresses"])):
+            for name in ("virtualNetwork", "subnet"):
+                used = (address.get(name) or {}).get("id")
+                if used and used not in seen:
+                    seen.add(used)
+                    yield rid, used
+
+
+def _public_addresses(write: Write) -> Iterator[tuple[ResourceId, str]]:
+    for rid, frontend in write.children("frontendIPConfigurations"):
+        if frontend.get("publicIPAddress"):
+            yield rid, frontend["publicIPAddress"]["id"]
+
+
+def _has_child(goal: Json, rid: ResourceId) -> bool:
+    return find_named(goal["properties"].get(rid.child_type, []), rid.child) is not None
