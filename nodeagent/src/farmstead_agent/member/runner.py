@@ -33,7 +33,7 @@ from farmstead_agent.member.history import History, Transition
 from farmstead_agent.member.operations import accepted, progressed
 from farmstead_agent.member.record import SCRIPTS, Phase, Record, adopted
 from farmstead_agent.member.scripting import step_of
-from farmstead_agent.member.status import member_status
+from farmstead_agent.member.status import clipped, member_status
 from farmstead_agent.member.target import target
 from farmstead_api.common import Check
 from farmstead_api.common import Phase as CheckPhase
@@ -206,7 +206,7 @@ class MemberRunner:
         if self._record.phase is Phase.UP:
             self._record = started(self._record, alive=self._group.alive())
         seen = tuple(
-            ResourceStatus(name=name, state=state.state, since=timestamp(state.since), message=state.message)
+            ResourceStatus(name=name, state=state.state, since=timestamp(state.since), message=clipped(state.message))
             for name, state in self._checks.states.items()
             if state.since
         )
