@@ -42,7 +42,10 @@ lint: .venv/.ready
 controlplane: .venv/.ready ## Build etcd, kube-apiserver and kubectl for the tests, unless the cache has them
 	@$(RUN)/python -m testbed.controlplane >/dev/null
 
+emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
+	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
+
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help demo test check lint controlplane clean system-python system-testbed
+.PHONY: help demo test check lint controlplane emulator clean system-python system-testbed
