@@ -147,6 +147,9 @@ async def test_a_restart_of_the_service_spares_what_it_started_and_its_sockets(
 
 async def test_a_crash_ends_everything_but_the_disk(pair: tuple[Machine, Machine]) -> None:
     vm1, vm2 = pair
+    hierarchies = await vm1.run("grep", "cgroup", "/proc/mounts")
+    assert hierarchies.startswith("cgroup2 /sys/fs/cgroup cgroup2 ")
+    assert hierarchies.count("\n") == 1, "as on a machine of today"
     boot_id = "cat", "/proc/sys/kernel/random/boot_id"
     before = await vm1.run(*boot_id)
     assert before != ours("/proc/sys/kernel/random/boot_id")
