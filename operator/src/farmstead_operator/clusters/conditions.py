@@ -257,7 +257,7 @@ def _balancer(picture: Picture) -> Answer | None:
         return Answer(FALSE, facts.problem.reason, facts.problem.message)
     if not facts.in_place:
         return Answer(FALSE, "Applying", facts.note or "the load balancer is being brought into the wanted state")
-    return Answer(TRUE, "InPlace", facts.note or _backends(facts))
+    return Answer(TRUE, "InPlace", "; ".join(filter(None, (_backends(facts), facts.note))))
 
 
 def _balancer_before(cluster: FarmCluster) -> Answer:

@@ -5,7 +5,7 @@ also put a hold into the member, Start takes any hold away, Undrain a drain. A f
 of a cluster that does not take a restart well stays as it is. Deleting an Operation gives it up.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -104,20 +104,38 @@ def _patience(observed: Observed, operation: Operation) -> float:
 
 def _refusal(observed: Observed, operation: Operation, nodes: Sequence[str]) -> str:
     """Why an operation can't be carried out at all; empty where it can."""
-    reference, kind, member = operation.spec.cluster_ref, operation.spec.type, operation.spec.member
-    if reference.kind != "FarmCluster":
-        return f"this operator knows no {reference.kind}"
-    if kind not in FARM_OPERATIONS:
-        return f"a FarmCluster knows no operation {kind}: that is for mirrors"
+    return next((why for refuse in REFUSALS if (why := refuse(observed, operation, nodes))), "")
+
+
+Refusal = Callable[[Observed, Operation, Sequence[str]], str]
+
+
+def _unknown_kind(_observed: Observed, operation: Operation, _nodes: Sequence[str]) -> str:
+    kind = operation.spec.cluster_ref.kind
+    return "" if kind == "FarmCluster" else f"this operator knows no {kind}"
+
+
+def _for_mirrors(_observed: Observed, operation: Operation, _nodes: Sequence[str]) -> str:
+    kind = operation.spec.type
+    return "" if kind in FARM_OPERATIONS else f"a FarmCluster knows no operation {kind}: that is for mirrors"
+
+
+def _no_cluster(observed: Observed, operation: Operation, _nodes: Sequence[str]) -> str:
+    name = operation.spec.cluster_ref.name
     if observed.cluster is None:
-        return f"there is no FarmCluster {reference.name} in namespace {operation.metadata.namespace}"
-    if observed.cluster.metadata.deleting:
-        return f"FarmCluster {reference.name} is being deleted"
-    if operation.status.steps:
+        return f"there is no FarmCluster {name} in namespace {operation.metadata.namespace}"
+    return f"FarmCluster {name} is being deleted" if observed.cluster.metadata.deleting else ""
+
+
+def _no_member(_observed: Observed, operation: Operation, nodes: Sequence[str]) -> str:
+    """Checked once: a machine that leaves while the operation runs fails its own step."""
+    name, member = operation.spec.cluster_ref.name, operation.spec.member
+    if operation.status.steps or (nodes and member is None) or member in nodes:
         return ""
-    if member is not None and member not in nodes:
-        return f"FarmCluster {reference.name} has no member {member}; it has {', '.join(nodes) or 'none'}"
-    return "" if nodes else f"FarmCluster {reference.name} has no members"
+    return f"FarmCluster {name} has no member{f' {member}' if member else 's'}; it has {', '.join(nodes) or 'none'}"
+
+
+REFUSALS: tuple[Refusal, ...] = (_unknown_kind, _for_mirrors, _no_cluster, _no_member)
 
 
 def _advance(
@@ -140,31 +158,34 @@ def _advance(
 
 def _step(observed: Observed, operation: Operation, old: OperationStep) -> tuple[OperationStep, bool]:
     """How far the member whose turn it is has come, and whether it is to carry the operation now."""
-    node, uid, kind = old.member, operation.metadata.uid, operation.spec.type
-    member = observed.members.get(node)
+    phase, message, acts = _progress(observed, operation, old.member)
+    return OperationStep(member=old.member, phase=phase, message=message[:4096]), acts
 
-    def step(phase: OperationPhase, message: str, *, acts: bool = False) -> tuple[OperationStep, bool]:
-        return OperationStep(member=node, phase=phase, message=message[:4096]), acts
 
-    if member is None:
-        return step(OperationPhase.FAILED, "has no Member: not, or no longer, a machine of this cluster")
-    if member.metadata.deleting:
-        return step(OperationPhase.FAILED, "is being removed from the cluster")
-    report = member.status.operation
-    if report is not None and report.uid == uid and report.phase in ENDED:
-        return step(report.phase, report.message)
+def _progress(observed: Observed, operation: Operation, node: str) -> tuple[OperationPhase, str, bool]:
+    member, uid = observed.members.get(node), operation.metadata.uid
+    if member is None or member.metadata.deleting:
+        return OperationPhase.FAILED, "is not, or no longer, a member of this cluster", False
+    report = member.status.operation if member.status.operation and member.status.operation.uid == uid else None
+    if report is not None and report.phase in ENDED:
+        return report.phase, report.message, False
     begun = member.spec.operation is not None and member.spec.operation.uid == uid
     if since := observed.silent.get(node):
-        silence = f"its agent has been silent since {since}"
-        if kind not in RESTARTS:
-            return step(OperationPhase.SUCCEEDED, f"{silence}; takes effect when it is back", acts=True)
-        if not begun:
-            return step(OperationPhase.FAILED, f"{silence}; nothing was done there")
-        return step(OperationPhase.RUNNING, f"{silence}; delete this Operation to give it up", acts=True)
-    if not begun and operation.spec.member is None and kind in RESTARTS and (why := _not_running(observed, node)):
-        return step(OperationPhase.SUCCEEDED, f"skipped: {why}")
-    said = report.message if report is not None and report.uid == uid else ""
-    return step(OperationPhase.RUNNING, said or "handed to the machine's agent", acts=True)
+        return _without_agent(operation, since, begun=begun)
+    restart_of_all = operation.spec.member is None and operation.spec.type in RESTARTS
+    if not begun and restart_of_all and (why := _not_running(observed, node)):
+        return OperationPhase.SUCCEEDED, f"skipped: {why}", False
+    return OperationPhase.RUNNING, report.message if report else "handed to the machine's agent", True
+
+
+def _without_agent(operation: Operation, since: str, *, begun: bool) -> tuple[OperationPhase, str, bool]:
+    """A hold, or its end, needs no agent to be put down in the Member; a restart does."""
+    silence = f"its agent has been silent since {since}"
+    if operation.spec.type not in RESTARTS:
+        return OperationPhase.SUCCEEDED, f"{silence}; takes effect when it is back", True
+    if begun:
+        return OperationPhase.RUNNING, f"{silence}; delete this Operation to give it up", True
+    return OperationPhase.FAILED, f"{silence}; nothing was done there", False
 
 
 def _not_running(observed: Observed, node: str) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from farmstead_api import FarmCluster, Member
 from farmstead_api.common import Application, DesiredState
 from farmstead_api.conditions import merge
-from farmstead_api.farmcluster import AzureStatus, FarmClusterStatus, LoadBalancerStatus, MemberSummary
-from farmstead_api.member import FINALIZER, MemberSpec, MemberState
+from farmstead_api.farmcluster import AzureStatus, FarmClusterStatus, LoadBalancerStatus
+from farmstead_api.member import FINALIZER, MemberSpec
 from farmstead_operator.clusters.conditions import Picture, conditions
 from farmstead_operator.clusters.ending import plan_end
 from farmstead_operator.clusters.membership import Membership, membership
@@ -80,7 +80,9 @@ def _held_back(
     if not leaving:
         return ""
     if roll.matches_nothing:
-        return "spec.members.selector matches no FarmNode, which takes nobody's machine away: correct it, or delete the cluster"
+        return (
+            "spec.members.selector matches no FarmNode: nobody is stopped for that; correct it, or delete the cluster"
+        )
     if cluster.spec.desired_state is DesiredState.STOPPED:
         return ""
     serving = {
