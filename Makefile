@@ -27,4 +27,7 @@ check: .venv/.ready ## Lint, types, import contracts, unit tests
 	$(RUN)/lint-imports
 	$(RUN)/pytest -q tests/unit
 
-.PHONY: help check
+emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
+	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
+
+.PHONY: help check emulator
