@@ -31,9 +31,7 @@ Json = dict[str, Any]
 class Rig:
     """A load balancer with two members in front of two small servers."""
 
-    def __init__(
-        self, azure: AzureEmulator, client: NetworkManagementClient, backends: list[Backend]
-    ) -> None:
+    def __init__(self, azure: AzureEmulator, client: NetworkManagementClient, backends: list[Backend]) -> None:
         assert azure.data_plane is not None
         self.azure = azure
         self.client = client

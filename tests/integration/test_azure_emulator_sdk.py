@@ -41,9 +41,7 @@ class Rig:
     async def put(self, body: Any, *, name: str = "lb", etag: str | None = None) -> models.LoadBalancer:
         headers = {"If-Match": etag} if etag else {}
         parameters = body if isinstance(body, models.LoadBalancer) else models.LoadBalancer(body)
-        poller = await self.client.load_balancers.begin_create_or_update(
-            "rg", name, parameters, headers=headers
-        )
+        poller = await self.client.load_balancers.begin_create_or_update("rg", name, parameters, headers=headers)
         return await poller.result()
 
 
@@ -140,9 +138,7 @@ async def test_a_second_put_cancels_the_first_also_across_pool_and_load_balancer
 
 async def test_an_operation_is_resumed_from_its_continuation_token(rig: Rig) -> None:
     rig.azure.set_delay(0.2)
-    poller = await rig.client.load_balancers.begin_create_or_update(
-        "rg", "lb", models.LoadBalancer(rig.body())
-    )
+    poller = await rig.client.load_balancers.begin_create_or_update("rg", "lb", models.LoadBalancer(rig.body()))
     token = poller.continuation_token()
     async with network_client(rig.azure) as other:
         resumed = await other.load_balancers.begin_create_or_update(
@@ -154,9 +150,7 @@ async def test_an_operation_is_resumed_from_its_continuation_token(rig: Rig) -> 
 
 async def test_while_an_operation_runs_the_goal_shows_as_updating(rig: Rig) -> None:
     rig.azure.set_delay(0.3)
-    poller = await rig.client.load_balancers.begin_create_or_update(
-        "rg", "lb", models.LoadBalancer(rig.body())
-    )
+    poller = await rig.client.load_balancers.begin_create_or_update("rg", "lb", models.LoadBalancer(rig.body()))
     assert (await rig.client.load_balancers.get("rg", "lb")).provisioning_state == "Updating"
     assert (await poller.result()).provisioning_state == "Succeeded"
 
@@ -314,9 +308,7 @@ def _nowhere(name: str) -> Json:
         ("LocationRequired", lambda lb: lb.update(location=None)),
     ],
 )  # fmt: skip
-async def test_what_azure_refuses_is_refused_with_its_code(
-    rig: Rig, code: str, change: Callable[[Json], None]
-) -> None:
+async def test_what_azure_refuses_is_refused_with_its_code(rig: Rig, code: str, change: Callable[[Json], None]) -> None:
     body = rig.body()
     change(body)
     with pytest.raises(HttpResponseError) as refused:
@@ -328,9 +320,7 @@ async def test_what_azure_refuses_is_refused_with_its_code(
 async def test_limits_hold(rig: Rig) -> None:
     body = rig.body()
     addresses = body["properties"]["backendAddressPools"][0]["properties"]["loadBalancerBackendAddresses"]
-    addresses[:] = [
-        {"name": f"m{n}", "properties": {"ipAddress": f"127.1.{n // 250}.{n % 250}"}} for n in range(5001)
-    ]
+    addresses[:] = [{"name": f"m{n}", "properties": {"ipAddress": f"127.1.{n // 250}.{n % 250}"}} for n in range(5001)]
     with pytest.raises(HttpResponseError) as refused:
         await rig.put(body)
     assert _codes(refused.value)[:2] == (400, "ResourceLimitExceeded")

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-import msgspec
-
 from farmstead_api.common import (
     Application,
     Check,
@@ -85,9 +83,9 @@ class PublicIPAddress(View, frozen=True):
 class Frontend(View, frozen=True):
     """The address clients use: a public one, or one of a subnet."""
 
-    public_ip_address: PublicIPAddress | None = msgspec.field(default=None, name="publicIPAddress")
-    subnet_id: str | None = msgspec.field(default=None, name="subnetID")
-    private_ip_address: str | None = msgspec.field(default=None, name="privateIPAddress")
+    public_ip_address: PublicIPAddress | None = None
+    subnet_id: str | None = None
+    private_ip_address: str | None = None
     """Static address in the subnet; Azure chooses where not given."""
     zones: tuple[str, ...] = ()
     """Availability zones; empty: Azure's default (zone-redundant public addresses in zonal regions)."""
@@ -106,10 +104,10 @@ class AzureLoadBalancer(View, frozen=True):
     frontend: Frontend
     name: str | None = None
     """Default: farmstead-<namespace>-<name>, created and deleted by the operator."""
-    subscription_id: str | None = msgspec.field(default=None, name="subscriptionID")
+    subscription_id: str | None = None
     resource_group: str | None = None
     location: str | None = None
-    virtual_network_id: str | None = msgspec.field(default=None, name="virtualNetworkID")
+    virtual_network_id: str | None = None
     """Resource id of the network that the machines' addresses belong to."""
     no_healthy_backends: NoHealthyBackends = NoHealthyBackends.ALL_PROBED_DOWN
 
@@ -162,7 +160,7 @@ class Backend(View, frozen=True, omit_defaults=False):
 class PendingOperation(View, frozen=True):
     """A long operation of Azure that is under way, so that a restarted operator can go on waiting for it."""
 
-    resource_id: str = msgspec.field(name="resourceID")
+    resource_id: str
     token: str
     """The SDK's continuation token."""
     started_at: str

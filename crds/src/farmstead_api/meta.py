@@ -14,7 +14,16 @@ class ViewError(ValueError):
     """An object does not fit its view; the message names the object and the path of the field."""
 
 
-class View(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+_INITIALISMS = frozenset({"id", "ip", "uid"})
+
+
+def _wire_name(attribute: str) -> str:
+    """`virtual_network_id` -> `virtualNetworkID`: Kubernetes' camelCase, initialisms in capitals."""
+    first, *rest = attribute.split("_")
+    return first + "".join(word.upper() if word in _INITIALISMS else word.capitalize() for word in rest)
+
+
+class View(msgspec.Struct, frozen=True, rename=_wire_name, omit_defaults=True, kw_only=True):
     """Base of all views: frozen, camelCase on the wire, defaults left out when written."""
 
 

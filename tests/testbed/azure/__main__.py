@@ -30,9 +30,7 @@ async def run(options: argparse.Namespace) -> None:
         frontends=options.frontends,
         delay=options.delay,
         token_lifetime=options.token_lifetime,
-        data_plane=PlaneSettings(
-            speed=options.speed, probe_source=options.probe_source, interface=options.interface
-        ),
+        data_plane=PlaneSettings(speed=options.speed, probe_source=options.probe_source, interface=options.interface),
     )
     async with AzureEmulator(settings) as azure:
         for group in options.group:
@@ -60,9 +58,7 @@ def _arguments() -> argparse.ArgumentParser:
         description="An emulator of Azure Resource Manager with load balancers that carry traffic.",
     )
     parser.add_argument("--listen", default="127.0.0.1:8443", metavar="ADDRESS:PORT", help="ARM and tokens")
-    parser.add_argument(
-        "--admin", default="127.0.0.1:0", metavar="ADDRESS:PORT", help="the emulator's own API"
-    )
+    parser.add_argument("--admin", default="127.0.0.1:0", metavar="ADDRESS:PORT", help="the emulator's own API")
     parser.add_argument("--frontends", default="127.80.0.0/24", help="range of public IP addresses")
     parser.add_argument("--state-file", type=Path, help="where to write how to reach it (JSON)")
     parser.add_argument("--group", action="append", default=[], help="a resource group that is there already")

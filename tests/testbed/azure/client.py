@@ -119,9 +119,7 @@ class EmulatorAdmin:
         rules: list[Json] = self._post("backends")["rules"]
         return rules
 
-    def wait_backends(
-        self, reached: Callable[[list[Json]], bool], *, seconds: float = _PATIENCE
-    ) -> list[Json]:
+    def wait_backends(self, reached: Callable[[list[Json]], bool], *, seconds: float = _PATIENCE) -> list[Json]:
         """Wait until the backends are as wanted; what they are then.
 
         Raises TimeoutError with what they are instead.

@@ -67,9 +67,7 @@ class AzureEmulator:
         self.federated_token = "emulated.federated.token"
         self.states = ScriptedStates()
         self.data_plane: DataPlane | None = None
-        self.network = Network(
-            clock=self.settings.clock, frontends=self.settings.frontends, backend_states=self.states
-        )
+        self.network = Network(clock=self.settings.clock, frontends=self.settings.frontends, backend_states=self.states)
         self.network.operations.delay = self.settings.delay
         self.states.store = self.network.store
         self.faults = Faults()

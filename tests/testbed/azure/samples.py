@@ -71,12 +71,8 @@ def load_balancer(
         "location": LOCATION,
         "sku": {"name": "Standard"},
         "properties": {
-            "frontendIPConfigurations": [
-                {"name": "frontend", "properties": {"publicIPAddress": {"id": frontend_ip}}}
-            ],
-            "backendAddressPools": [
-                {"name": "pool", "properties": {"loadBalancerBackendAddresses": addresses}}
-            ],
+            "frontendIPConfigurations": [{"name": "frontend", "properties": {"publicIPAddress": {"id": frontend_ip}}}],
+            "backendAddressPools": [{"name": "pool", "properties": {"loadBalancerBackendAddresses": addresses}}],
             "probes": [{"name": "probe", "properties": probe_properties | (probe or {})}],
             "loadBalancingRules": [{"name": "rule", "properties": rule_properties | (rule or {})}],
         },
@@ -85,9 +81,7 @@ def load_balancer(
 
 async def create_foundations(client: NetworkManagementClient, *, group: str = "rg") -> tuple[str, str]:
     """Create a public IP address `ip` and a virtual network `vnet`; their ids."""
-    address = await client.public_ip_addresses.begin_create_or_update(
-        group, "ip", models.PublicIPAddress(public_ip())
-    )
+    address = await client.public_ip_addresses.begin_create_or_update(group, "ip", models.PublicIPAddress(public_ip()))
     network = await client.virtual_networks.begin_create_or_update(
         group, "vnet", models.VirtualNetwork(virtual_network())
     )

@@ -79,9 +79,7 @@ async def probe_once(probe: Probe, address: str, *, source: str | None, seconds:
         return _failed(health.DOWN_TCP_TIMEOUT if probe.protocol == "tcp" else health.DOWN_UNREACHABLE)
 
 
-async def _ask(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, probe: Probe, address: str
-) -> ProbeResult:
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, probe: Probe, address: str) -> ProbeResult:
     path = probe.path if probe.path.startswith("/") else f"/{probe.path}"
     writer.write(
         f"GET {path} HTTP/1.1\r\nHost: {address}:{probe.port}\r\nUser-Agent: Load Balancer Agent\r\n"

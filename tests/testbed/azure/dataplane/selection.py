@@ -62,9 +62,7 @@ def judge(rule: Rule, health_of: Callable[[str], MemberHealth]) -> tuple[Verdict
     nobody = not any(verdict.up for verdict in verdicts)
     if nobody and rule.probe is not None and rule.probe.all_down_is_up:
         return tuple(
-            verdict
-            if verdict.member.admin == "Down"
-            else Verdict(verdict.member, up=True, reason=health.UP_ALL_DOWN)
+            verdict if verdict.member.admin == "Down" else Verdict(verdict.member, up=True, reason=health.UP_ALL_DOWN)
             for verdict in verdicts
         )
     return verdicts

@@ -1,0 +1,6 @@
+"""The real control plane, for tests and the demo: etcd and kube-apiserver, built once, started in seconds."""
+
+from testbed.controlplane.build import BuildError, programs
+from testbed.controlplane.server import CommandError, ControlPlane, ControlPlaneError
+
+__all__ = ["BuildError", "CommandError", "ControlPlane", "ControlPlaneError", "programs"]
