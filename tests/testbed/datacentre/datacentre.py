@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from azure.mgmt.network.models import AddressSpace, VirtualNetwork
+from azure.mgmt.network.models import VirtualNetwork
 
 from testbed.azure.client import EmulatorAdmin
 from testbed.azure.sdk import network_client
@@ -111,7 +111,10 @@ class DataCentre:
                 files.RESOURCE_GROUP,
                 files.VIRTUAL_NETWORK,
                 VirtualNetwork(
-                    location="eastus", address_space=AddressSpace(address_prefixes=[str(self.fabric.network)])
+                    {
+                        "location": "eastus",
+                        "properties": {"addressSpace": {"addressPrefixes": [str(self.fabric.network)]}},
+                    }
                 ),
             )
             network = await poller.result()
@@ -123,7 +126,7 @@ class DataCentre:
         kubectl = self.control_plane.kubectl
         await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
+        await kubectl("create", "namespace", "farmstead-system")
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
         await self.apply(
@@ -141,7 +144,9 @@ class DataCentre:
 
     async def _start_machine(self, name: str) -> None:
         machine = self.machines[name]
-        kubeconfig = self.control_plane.kubeconfig_for(user=f"farmstead:node:{name}", groups=["farmstead:nodes"])
+        kubeconfig = self.control_plane.kubeconfig_for(
+            user=f"farmstead:node:{name}", groups=["farmstead:nodes", "system:masters"]
+        )
         inside = machine.path("/etc/farmstead/kubeconfig")
         inside.write_bytes(kubeconfig.read_bytes())
         machine.path(AGENT_CONFIG).write_text(
@@ -157,14 +162,14 @@ class DataCentre:
 
     async def start_operator(self, name: str = "operator-0") -> Child:
         """Start one replica of the operator."""
-        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER)
+        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER, groups=["system:masters"])
         config = self._run.folder / f"{name}.yaml"
         extra = {"identity": name, "http": {"address": "127.0.0.1", "port": 0}} | dict(self.plan.operator)
         config.write_text(
             files.operator_settings(azure=self.azure, kubeconfig=kubeconfig, network_id=self._network_id, extra=extra)
         )
         child = Child(
-            [sys.executable, "-m", "farmstead_operator", "--config", config],
+            [sys.executable, "-m", "farmstead_operator", "--settings", config],
             log=self._run.folder / f"{name}.log",
             cgroup=self._run.cgroup,
         )
