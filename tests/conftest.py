@@ -73,7 +73,8 @@ def pytest_runtest_makereport(
     """Show the logs of the control plane and of machines beside the failure of a test that used them."""
     report = yield
     if report.failed:
-        for part in getattr(item, "funcargs", {}).values():
+        used = getattr(item, "funcargs", {})
+        for part in (used.get("control_plane"), used.get("fabric_if_root")):
             if isinstance(part, ControlPlane | Fabric):
                 report.sections += [(f"{name}'s log", log) for name, log in part.logs().items()]
     return report
