@@ -198,6 +198,8 @@ class Edge:
         headers = {"x-ms-request-id": self.arm.network.guids.next("request")}
         if answer.etag:
             headers["Etag"] = answer.etag
+        if answer.result_path:
+            headers["Location"] = f"{authority}{answer.result_path}"
         operation = answer.operation
         if operation is None:
             return headers
