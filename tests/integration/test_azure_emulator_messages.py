@@ -92,7 +92,7 @@ async def entries() -> list[Entry]:
     """The log of one whole session; who changes an entry changes a copy."""
     async with AzureEmulator(Settings(frontends="127.80.4.0/24")) as azure, network_client(azure) as client:
         await _session(azure, client)
-        return azure.log.entries
+        return list(azure.log.entries)
 
 
 @needs_specs
