@@ -12,7 +12,11 @@ RUN := .venv/bin
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-$(UV):
+# What the system itself must have; looks, and installs only what is missing.
+system-python system-testbed: system-%:
+	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) scripts/bootstrap $*
+
+$(UV): | system-python
 	python3 -m venv $(FARMSTEAD_CACHE)/uv/$(UV_VERSION)
 	$(FARMSTEAD_CACHE)/uv/$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
 
@@ -21,10 +25,27 @@ $(UV):
 	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
-check: .venv/.ready ## Lint, types, import contracts, unit tests
+demo: system-testbed controlplane ## A whole data centre on this machine: clusters, faults, traffic (KEEP=1 leaves it running)
+	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep)
+
+test: system-testbed lint controlplane ## Everything: lint, types, and all tests with the real parts
+	$(RUN)/pytest
+
+check: lint ## What to run before every commit: lint, types, import contracts, unit tests
+	$(RUN)/pytest -q tests/unit
+
+lint: .venv/.ready
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	$(RUN)/mypy crds/src operator/src nodeagent/src tests
 	$(RUN)/lint-imports
-	$(RUN)/pytest -q tests/unit
 
-.PHONY: help check
+controlplane: .venv/.ready ## Build etcd, kube-apiserver and kubectl for the tests, unless the cache has them
+	@$(RUN)/python -m testbed.controlplane >/dev/null
+
+emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
+	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
+
+clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.PHONY: help demo test check lint controlplane emulator clean system-python system-testbed

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 import pytest
 import pytest_asyncio
 
-from testbed.controlplane import ControlPlane
+from testbed.controlplane import BuildError, ControlPlane, programs
 from testbed.machines import Fabric, require_privileges
 from testbed.run import Run
 
@@ -54,6 +54,16 @@ async def namespace(control_plane: ControlPlane) -> str:
     name = f"test-{secrets.token_hex(4)}"
     await control_plane.kubectl("create", "namespace", name)
     return name
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the control plane before the tests, not in the first one's time, and with its progress visible."""
+    wanted = any("control_plane" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        try:
+            programs()
+        except BuildError as error:
+            pytest.exit(str(error), returncode=1)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.controlplane import BuildError, CommandError, ControlPlane, programs
-from testbed.leftovers import snapshot
+from testbed.leftovers import assert_nothing_left
 
 SETTING = "get", "configmap", "setting", "-o", "jsonpath={.data.colour}"
 
@@ -24,14 +24,10 @@ async def test_it_is_the_version_that_the_recipe_names(control_plane: ControlPla
     assert versions["serverVersion"]["gitVersion"] == versions["clientVersion"]["gitVersion"] == "v1.37.2"
 
 
-async def test_a_user_may_do_what_roles_allow_and_nothing_else(
-    control_plane: ControlPlane, namespace: str
-) -> None:
+async def test_a_user_may_do_what_roles_allow_and_nothing_else(control_plane: ControlPlane, namespace: str) -> None:
     await set_colour(control_plane, namespace, "red")
     agent = control_plane.kubeconfig_for(user="farmstead:node:vm1", groups=["farmstead:nodes"])
-    with pytest.raises(
-        CommandError, match=r'Forbidden.*"farmstead:node:vm1" cannot get resource "configmaps"'
-    ):
+    with pytest.raises(CommandError, match=r'Forbidden.*"farmstead:node:vm1" cannot get resource "configmaps"'):
         await control_plane.kubectl("-n", namespace, *SETTING, kubeconfig=agent)
 
     role = "create", "role", "reader", "--verb=get", "--resource=configmaps"
@@ -61,21 +57,22 @@ async def test_etcd_put_back_forgets_what_came_since(control_plane: ControlPlane
 
 
 def test_a_killed_run_leaves_nothing(control_plane: ControlPlane) -> None:
-    before = snapshot()
     story = """
 import asyncio, os, signal
 from testbed.controlplane import ControlPlane
 from testbed.run import Run
 
 async def main():
-    async with ControlPlane(Run()):
+    run = Run()
+    async with ControlPlane(run):
+        print(run.id, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
 """
-    killed = subprocess.run([sys.executable, "-c", story], check=False, timeout=60)
-    assert killed.returncode == -9
-    before.assert_nothing_new()
+    killed = subprocess.run([sys.executable, "-c", story], check=False, capture_output=True, text=True, timeout=60)
+    assert killed.returncode == -9, killed.stderr
+    assert_nothing_left(killed.stdout.strip())
 
 
 def test_an_incomplete_folder_of_programs_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

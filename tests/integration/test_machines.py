@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from testbed.leftovers import snapshot
+from testbed.leftovers import assert_nothing_left
 from testbed.machines import Fabric, Machine
 
 PORT = 8080
@@ -101,9 +101,7 @@ async def test_one_peer_and_one_direction_can_be_cut(pair: tuple[Machine, Machin
         await fabric.remove(clients)
 
 
-async def test_an_established_connection_is_cut_without_a_word(
-    pair: tuple[Machine, Machine], fabric: Fabric
-) -> None:
+async def test_an_established_connection_is_cut_without_a_word(pair: tuple[Machine, Machine], fabric: Fabric) -> None:
     vm1, _ = pair
     vm1.set_service(sys.executable, "-c", ECHO_SERVICE, listen=[("0.0.0.0", PORT)])
     await vm1.crash()
@@ -149,6 +147,9 @@ async def test_a_restart_of_the_service_spares_what_it_started_and_its_sockets(
 
 async def test_a_crash_ends_everything_but_the_disk(pair: tuple[Machine, Machine]) -> None:
     vm1, vm2 = pair
+    hierarchies = await vm1.run("grep", "cgroup", "/proc/mounts")
+    assert hierarchies.startswith("cgroup2 /sys/fs/cgroup cgroup2 ")
+    assert hierarchies.count("\n") == 1, "as on a machine of today"
     boot_id = "cat", "/proc/sys/kernel/random/boot_id"
     before = await vm1.run(*boot_id)
     assert before != ours("/proc/sys/kernel/random/boot_id")
@@ -188,7 +189,7 @@ async def main():
             machine = fabric.machine("vm1")
             machine.set_service("sleep", "infinity")
             await machine.boot()
-            print(json.dumps({"network": str(fabric.network)}), flush=True)
+            print(json.dumps({"network": str(fabric.network), "run": run.id}), flush=True)
             if ending == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -197,10 +198,10 @@ asyncio.run(main())
 
 
 async def test_a_run_leaves_nothing_however_it_ends(fabric: Fabric) -> None:
-    before = snapshot()
     for ending, status in (("orderly", 0), ("killed", -signal.SIGKILL)):
         story = [sys.executable, "-c", STORY, ending]
         ended = await asyncio.to_thread(subprocess.run, story, check=False, capture_output=True, timeout=60)
         assert ended.returncode == status, ended.stderr.decode()
-        assert json.loads(ended.stdout)["network"] != str(fabric.network)
-        before.assert_nothing_new()
+        told = json.loads(ended.stdout)
+        assert told["network"] != str(fabric.network)
+        assert_nothing_left(told["run"])

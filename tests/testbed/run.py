@@ -33,6 +33,7 @@ class Run:
         self.folder.mkdir(mode=0o700)
         owner = {"pid": os.getpid(), "started": _started(os.getpid())}
         (self.folder / "owner.json").write_text(json.dumps(owner))
+        self.cgroup = _make_cgroup(self.folder.name)
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, str(self.folder)],
             stdin=subprocess.PIPE,
@@ -64,14 +65,13 @@ def sweep() -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove the run's links, cgroups and folder, in this order: the folder says what may be left."""
+    """Remove the run's processes, links and folder, in this order: the folder says what may be left."""
     run_id = folder.name.removeprefix(PREFIX)
-    deadline = time.monotonic() + REMOVAL_SECONDS
+    if (root := cgroup_root()) is not None:
+        remove_cgroup(root / folder.name, deadline=time.monotonic() + REMOVAL_SECONDS)
     for link in Path("/sys/class/net").glob(f"fs{run_id}*"):
         # It may go by itself meanwhile: a dead network namespace frees its half of a veth late.
         subprocess.run(["ip", "link", "del", link.name], check=False, capture_output=True)
-    if (root := cgroup_root()) is not None:
-        remove_cgroup(root / f"{PREFIX}{run_id}", deadline=deadline)
     for disks in (folder, Path("/dev/shm") / folder.name):
         shutil.rmtree(disks, ignore_errors=True)
 
@@ -83,6 +83,18 @@ def cgroup_root() -> Path | None:
         if kind == "cgroup2":
             return Path(mountpoint)
     return None
+
+
+def _make_cgroup(name: str) -> Path | None:
+    """A cgroup for every process of the run, so that none can be overlooked; None where we may not make one."""
+    root = cgroup_root()
+    if root is None:
+        return None
+    try:
+        (root / name).mkdir()
+    except OSError:
+        return None
+    return root / name
 
 
 def remove_cgroup(cgroup: Path, *, deadline: float) -> None:

@@ -108,6 +108,11 @@ class Site:
                 async with asyncio.timeout(min(left, 1.0)):
                     await self._changed.wait()
 
+    async def asked(self, count: int, *, or_else: Callable[[], bool]) -> None:
+        """Wait until so many more requests have come in, or something holds."""
+        seen = len(self.azure.log.entries) + count
+        await self.until(lambda: len(self.azure.log.entries) >= seen or or_else())
+
     async def in_place(self, *shares: ClusterShare) -> None:
         await self.until(lambda: all(self.state(one).in_place for one in shares), "the desired state")
 

@@ -5,9 +5,21 @@
 guess, that page says so.
 """
 
+from testbed.azure.client import EmulatorAdmin
+from testbed.azure.dataplane import DataPlane, PlaneSettings
 from testbed.azure.emulator import AzureEmulator, Settings
 from testbed.azure.faults import Fault, Kind
 from testbed.azure.http import Availability
 from testbed.azure.requestlog import Entry
 
-__all__ = ["Availability", "AzureEmulator", "Entry", "Fault", "Kind", "Settings"]
+__all__ = [
+    "Availability",
+    "AzureEmulator",
+    "DataPlane",
+    "EmulatorAdmin",
+    "Entry",
+    "Fault",
+    "Kind",
+    "PlaneSettings",
+    "Settings",
+]

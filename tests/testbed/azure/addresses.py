@@ -40,10 +40,7 @@ def private_address(store: Store, subnet: ResourceId) -> str:
     hosts = (one for one in network if _usable(one, network))
     free = _first_free(hosts, taken)
     if free is None:
-        text = (
-            f"Subnet {subnet.child} with address prefix {network} does not have enough capacity for 1 IP "
-            "addresses."
-        )
+        text = f"Subnet {subnet.child} with address prefix {network} does not have enough capacity for 1 IP addresses."
         raise bad_request("SubnetIsFull", text)
     return free
 
@@ -60,9 +57,7 @@ def private_address_error(rid: ResourceId, frontend: Json, store: Store) -> ArmE
         text = f"Private static IP address {wanted} does not belong to the range of subnet prefix {network}."
         return bad_request("PrivateIPAddressNotInSubnet", text)
     if not _usable(address, network):
-        text = (
-            f"Private static IP address {wanted} falls within reserved IP range of subnet prefix {network}."
-        )
+        text = f"Private static IP address {wanted} falls within reserved IP range of subnet prefix {network}."
         return bad_request("PrivateIPAddressInReservedRange", text)
     other = private_addresses(store, subnet).get(wanted)
     if other is not None and other.lower() != rid.key:

@@ -94,9 +94,7 @@ class Arm:
         if request.method == "PUT":
             body = request.body or {}
             fresh = group is None
-            group = store.add_group(
-                name if group is None else group.name, body.get("location", ""), body.get("tags")
-            )
+            group = store.add_group(name if group is None else group.name, body.get("location", ""), body.get("tags"))
             return Answer(201 if fresh else 200, self._render_group(group))
         if group is None:
             if request.method == "HEAD":
@@ -200,9 +198,7 @@ class Arm:
             raise errors.unknown_type(request.path)
         version = request.query["api-version"]
         if version not in API_VERSIONS:
-            raise errors.unknown_api_version(
-                version, resource_type=kind, location=self.location, known=API_VERSIONS
-            )
+            raise errors.unknown_api_version(version, resource_type=kind, location=self.location, known=API_VERSIONS)
         return kind
 
 
@@ -213,9 +209,7 @@ def _only(request: ArmRequest, method: str) -> None:
 
 def _body(request: ArmRequest) -> Json:
     if request.body is None:
-        raise ArmError(
-            400, "InvalidRequestContent", "The request content was invalid and could not be deserialized."
-        )
+        raise ArmError(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")
     return request.body
 
 

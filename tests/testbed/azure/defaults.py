@@ -173,9 +173,7 @@ def _pool(properties: Json) -> None:
 
 def _frontend(properties: Json) -> None:
     if properties.get("subnet"):
-        static = bool(properties.get("privateIPAddress")) and (
-            properties.get("privateIPAllocationMethod") != "Dynamic"
-        )
+        static = bool(properties.get("privateIPAddress")) and (properties.get("privateIPAllocationMethod") != "Dynamic")
         _fill(properties, {"privateIPAddressVersion": "IPv4"})
         _fill(properties, {"privateIPAllocationMethod": "Static" if static else "Dynamic"})
     else:

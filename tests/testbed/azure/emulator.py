@@ -17,6 +17,7 @@ from typing import Self
 
 from testbed.azure.arm import Arm
 from testbed.azure.certificates import make_tls
+from testbed.azure.dataplane import DataPlane, PlaneSettings
 from testbed.azure.errors import Json
 from testbed.azure.faults import Fault, Faults
 from testbed.azure.health import ScriptedStates
@@ -38,7 +39,8 @@ class Settings:
     """What may differ from test to test.
 
     `delay`: seconds that each long-running operation takes. `retry_after`: whole seconds in that header.
-    `frontends`: where public IP addresses are taken from. `token_lifetime`: seconds.
+    `frontends`: where public IP addresses are taken from. `token_lifetime`: seconds. `data_plane`: how to
+    carry traffic; None: none is carried, and backends are as healthy as `states` says.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +50,7 @@ class Settings:
     delay: float = 0.0
     retry_after: int = 1
     token_lifetime: float = 3600.0
+    data_plane: PlaneSettings | None = None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -63,9 +66,8 @@ class AzureEmulator:
         self.client_secret = "emulated-client-secret"
         self.federated_token = "emulated.federated.token"
         self.states = ScriptedStates()
-        self.network = Network(
-            clock=self.settings.clock, frontends=self.settings.frontends, backend_states=self.states
-        )
+        self.data_plane: DataPlane | None = None
+        self.network = Network(clock=self.settings.clock, frontends=self.settings.frontends, backend_states=self.states)
         self.network.operations.delay = self.settings.delay
         self.states.store = self.network.store
         self.faults = Faults()
@@ -108,12 +110,21 @@ class AzureEmulator:
             clock=self.settings.clock,
             retry_after=self.settings.retry_after,
         )
+        if self.settings.data_plane is not None:
+            await self._carry_traffic(self.settings.data_plane)
         port = await self._edge.start(self.settings.host, self.settings.port)
         self._stack.push_async_callback(self._edge.stop)
         self.endpoint = self.authority = f"https://{self.settings.host}:{port}"
         self.ca_file = str(tls.ca_file)
         self.federated_token_file = str(token_file)
         return self
+
+    async def _carry_traffic(self, settings: PlaneSettings) -> None:
+        self.data_plane = plane = DataPlane(self.network.store, settings)
+        self.network.backend_states = plane
+        self.network.on_change.append(plane.wake)
+        await plane.start()
+        self._stack.push_async_callback(plane.stop)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -150,6 +161,19 @@ class AzureEmulator:
     def resource_id(self, group: str, resource_type: str, name: str) -> str:
         """The id of a top-level resource in this subscription."""
         return ResourceId(self.subscription_id, group, resource_type, name).text
+
+    def reach(self) -> Json:
+        """What a client needs to reach it, by the names of the attributes."""
+        names = (
+            "endpoint",
+            "authority",
+            "ca_file",
+            "subscription_id",
+            "tenant_id",
+            "client_id",
+            "client_secret",
+        )
+        return {name: getattr(self, name) for name in (*names, "federated_token_file")}
 
     def _id(self, text: str) -> ResourceId:
         found = parse_id(text)

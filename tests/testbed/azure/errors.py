@@ -172,6 +172,4 @@ def cannot_parse(code: str, text: str) -> ArmError:
 def superseded(*, operation: str, operation_id: str, by: str, by_id: str) -> Json:
     """The error of an operation that a later request on the same resource has cancelled."""
     text = f"Operation {operation} ({operation_id}) was canceled and superseded by operation {by} ({by_id})."
-    return error_body(
-        "Canceled", "Operation was canceled.", [("CanceledAndSupersededDueToAnotherOperation", text)]
-    )
+    return error_body("Canceled", "Operation was canceled.", [("CanceledAndSupersededDueToAnotherOperation", text)])

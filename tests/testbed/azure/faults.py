@@ -20,9 +20,7 @@ class Kind(StrEnum):
     RETRYABLE = "RetryableError"  # 429 that is no throttling, with retry_after where given
     CONFLICT = "Conflict"  # 409 AnotherOperationInProgress
     STATUS = "Status"  # any status, code and message
-    FOREIGN_WRITE = (
-        "ForeignWrite"  # another client changes the object just before: If-Match then fails with 412
-    )
+    FOREIGN_WRITE = "ForeignWrite"  # another client changes the object just before: If-Match then fails with 412
     OPERATION_FAILED = "OperationFailed"  # accepted; the operation ends Failed
     OPERATION_CANCELED = "OperationCanceled"  # accepted; the operation ends Canceled
     DROP_BEFORE = "DropBefore"  # connection cut, nothing applied

@@ -124,9 +124,7 @@ class Edge:
         kind = {"Content-Type": "application/json; charset=utf-8"} if body is not None else {}
         return web.Response(status=status, body=text, headers=_FIXED_HEADERS | headers | kind)
 
-    async def _answer(
-        self, request: web.Request, raw: bytes, entry: Entry
-    ) -> tuple[int, Json | None, dict[str, str]]:
+    async def _answer(self, request: web.Request, raw: bytes, entry: Entry) -> tuple[int, Json | None, dict[str, str]]:
         if self.availability is Availability.REFUSE:
             raise _CutError
         if self.availability is Availability.UNAVAILABLE:
@@ -224,9 +222,7 @@ class Edge:
 
     # -- the authority
 
-    async def _authority(
-        self, request: web.Request, authority: str
-    ) -> tuple[int, Json | None, dict[str, str]]:
+    async def _authority(self, request: web.Request, authority: str) -> tuple[int, Json | None, dict[str, str]]:
         parts = request.path.strip("/").lower().split("/")
         if parts == ["common", "discovery", "instance"]:
             return 200, self.identity.instance_discovery(authority, request.host), {}

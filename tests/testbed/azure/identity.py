@@ -67,9 +67,7 @@ class Identity:
     def instance_discovery(self, authority: str, host: str) -> Json:
         """Which authorities there are: this one alone."""
         return {
-            "tenant_discovery_endpoint": (
-                f"{authority}/{self.tenant_id}/v2.0/.well-known/openid-configuration"
-            ),
+            "tenant_discovery_endpoint": (f"{authority}/{self.tenant_id}/v2.0/.well-known/openid-configuration"),
             "api-version": "1.1",
             "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
         }
@@ -89,9 +87,7 @@ class Identity:
             text = "The grant type is not supported: this authority knows client_credentials alone."
             raise TokenError(400, "unsupported_grant_type", code=70003, text=text)
         if form.get("client_id", "").lower() != self.client_id.lower():
-            text = (
-                f"Application with identifier '{form.get('client_id', '')}' was not found in the directory."
-            )
+            text = f"Application with identifier '{form.get('client_id', '')}' was not found in the directory."
             raise TokenError(400, "unauthorized_client", code=700016, text=text)
         self._check_proof(form)
         token = self._mint()
@@ -147,9 +143,7 @@ class Identity:
         token = authorization[7:].strip()
         expires = self.issued.get(token)
         if expires is None:
-            raise self._unauthorized(
-                "InvalidAuthenticationToken", "The access token is invalid.", "invalid token"
-            )
+            raise self._unauthorized("InvalidAuthenticationToken", "The access token is invalid.", "invalid token")
         if expires <= self.now():
             text = "The access token expiry UTC time is earlier than current UTC time."
             raise self._unauthorized("ExpiredAuthenticationToken", text, "expired token")
@@ -161,9 +155,7 @@ class Identity:
             'error="invalid_token", '
             f'error_description="The authentication failed because of {why}."'
         )
-        return ArmError(
-            401, code, text, headers={"WWW-Authenticate": challenge, "x-ms-failure-cause": "gateway"}
-        )
+        return ArmError(401, code, text, headers={"WWW-Authenticate": challenge, "x-ms-failure-cause": "gateway"})
 
 
 def _part(content: Json) -> str:

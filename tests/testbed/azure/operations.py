@@ -40,9 +40,7 @@ class Outcome:
         return error_body(self.code, self.message, ())
 
 
-def failed(
-    *, code: str = "InternalServerError", message: str = "An error occurred.", applied: bool = True
-) -> Outcome:
+def failed(*, code: str = "InternalServerError", message: str = "An error occurred.", applied: bool = True) -> Outcome:
     return Outcome(FAILED, code, message, applied)
 
 

@@ -44,9 +44,7 @@ def render(resource: Resource, store: Store, *, reduced: bool = False) -> Json:
     return answer | copy.deepcopy(rest)
 
 
-def render_child(
-    resource: Resource, child: ResourceId, store: Store, *, reduced: bool = False
-) -> Json | None:
+def render_child(resource: Resource, child: ResourceId, store: Store, *, reduced: bool = False) -> Json | None:
     """One child as it stands in its parent, or None."""
     item = find_named(resource.body["properties"].get(child.child_type, []), child.child)
     if item is None:

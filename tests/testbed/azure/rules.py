@@ -82,9 +82,7 @@ def keeps_sku(write: Write) -> ArmError | None:
 
 def names_are_valid(write: Write) -> ArmError | None:
     names = [write.id.name]
-    names += [
-        item["name"] for kind in CHILDREN[write.id.type] for item in write.goal["properties"].get(kind, [])
-    ]
+    names += [item["name"] for kind in CHILDREN[write.id.type] for item in write.goal["properties"].get(kind, [])]
     for name in names:
         if len(name) > 80 or not _NAME.match(name):
             text = (
@@ -146,9 +144,7 @@ def required_fields_are_there(write: Write) -> ArmError | None:
             for name in fields:
                 if item.get(name) is None:
                     text = f"Required property '{name}' not found in JSON. Resource {rid.text}."
-                    return cannot_parse(
-                        "MissingJsonReferenceId" if name.endswith("tion") else "InvalidJson", text
-                    )
+                    return cannot_parse("MissingJsonReferenceId" if name.endswith("tion") else "InvalidJson", text)
     return None
 
 
@@ -317,20 +313,11 @@ def pools_are_of_one_kind(write: Write) -> ArmError | None:
             if not properties.get("ipAddress"):
                 continue
             if write.goal["sku"]["name"] == "Basic":
-                text = (
-                    f"Backend address pool {rid.text} with IP addresses requires Standard sku load balancer."
-                )
+                text = f"Backend address pool {rid.text} with IP addresses requires Standard sku load balancer."
                 return bad_request("BackendAddressPoolIPAddressesNotSupportedForBasicSku", text)
-            network = (
-                properties.get("virtualNetwork")
-                or properties.get("subnet")
-                or pool.get("virtualNetwork")
-                or {}
-            )
+            network = properties.get("virtualNetwork") or properties.get("subnet") or pool.get("virtualNetwork") or {}
             if not network.get("id"):
-                text = (
-                    f"Backend address {address.get('name')} of {rid.text} must reference a virtual network."
-                )
+                text = f"Backend address {address.get('name')} of {rid.text} must reference a virtual network."
                 return bad_request("LoadBalancerBackendAddressMissingVirtualNetwork", text)
             networks.add(network["id"].lower().partition("/subnets/")[0])
         if len(networks) > 1:
@@ -439,9 +426,7 @@ def _too_many(rid: ResourceId, what: str, *, count: int, limit: int) -> ArmError
 def _outside(rid: ResourceId, name: str, value: Any, *, lowest: int, highest: int) -> ArmError | None:
     if isinstance(value, int) and lowest <= value <= highest:
         return None
-    text = (
-        f"Value {value} of property {name} of resource {rid.text} is not in the range {lowest} - {highest}."
-    )
+    text = f"Value {value} of property {name} of resource {rid.text} is not in the range {lowest} - {highest}."
     return cannot_parse("ValueOutOfRange", text)
 
 

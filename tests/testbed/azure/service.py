@@ -102,11 +102,7 @@ class Network:
         Raises ArmError with what Azure would say.
         """
         self._group(rid.group)
-        return (
-            self._put_child(rid, body, if_match, outcome)
-            if rid.child
-            else self._put(rid, body, if_match, outcome)
-        )
+        return self._put_child(rid, body, if_match, outcome) if rid.child else self._put(rid, body, if_match, outcome)
 
     def _put(self, rid: ResourceId, body: Json, if_match: str | None, outcome: Outcome | None) -> Answer:
         before = self.store.get(rid)
@@ -118,9 +114,7 @@ class Network:
         answer = render(resource, self.store)
         return Answer(201 if before is None else 200, answer, operation)
 
-    def _put_child(
-        self, rid: ResourceId, body: Json, if_match: str | None, outcome: Outcome | None
-    ) -> Answer:
+    def _put_child(self, rid: ResourceId, body: Json, if_match: str | None, outcome: Outcome | None) -> Answer:
         if rid.child_type not in WRITABLE_CHILDREN:
             raise errors.method_not_allowed("PUT", rid.text)
         parent = self.store.get(rid)
@@ -147,9 +141,7 @@ class Network:
         self._changed()
         return Answer(200, render(resource, self.store), etag=resource.etag_text)
 
-    def delete(
-        self, rid: ResourceId, *, if_match: str | None = None, outcome: Outcome | None = None
-    ) -> Answer:
+    def delete(self, rid: ResourceId, *, if_match: str | None = None, outcome: Outcome | None = None) -> Answer:
         """Delete a resource or a writable child: 202, or 204 where there is none."""
         self._group(rid.group)
         resource = self.store.get(rid)
@@ -178,9 +170,7 @@ class Network:
         resource = self._existing(rule)
         if self.store.child(rule) is None:
             raise errors.child_not_found(rule)
-        return Answer(
-            202, None, self.operations.start("Get", rule, location=resource.body["location"]), location=True
-        )
+        return Answer(202, None, self.operations.start("Get", rule, location=resource.body["location"]), location=True)
 
     def edit_as_other_client(self, rid: ResourceId, change: Callable[[Json], None]) -> None:
         """Change a resource as another client would, without a request: new etag, no operation left behind.
@@ -190,9 +180,7 @@ class Network:
         resource = self._existing(rid)
         body = copy.deepcopy(resource.body)
         change(body)
-        self.store.write(
-            rid, normalise(resource.id.type, body), state=SUCCEEDED, operation=resource.operation
-        )
+        self.store.write(rid, normalise(resource.id.type, body), state=SUCCEEDED, operation=resource.operation)
         resource.applied = resource.body
         self._changed()
 

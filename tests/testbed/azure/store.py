@@ -93,9 +93,7 @@ class Store:
 
     def of_type(self, resource_type: str, *, group: str | None = None) -> Iterator[Resource]:
         for resource in self.resources.values():
-            if resource.id.type == resource_type and (
-                group is None or resource.id.group.lower() == group.lower()
-            ):
+            if resource.id.type == resource_type and (group is None or resource.id.group.lower() == group.lower()):
                 yield resource
 
     def write(self, resource_id: ResourceId, body: Json, *, state: str, operation: str) -> Resource:

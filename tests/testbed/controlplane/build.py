@@ -71,9 +71,7 @@ def _build(go: Go, folder: Path, say: Callable[[str], None]) -> None:
     say(f"built in {time.monotonic() - started:.0f} s")
 
 
-def _compile(
-    command: list[str], environment: dict[str, str], say: Callable[[str], None], started: float
-) -> None:
+def _compile(command: list[str], environment: dict[str, str], say: Callable[[str], None], started: float) -> None:
     compiled, complaints, told = 0, [], started
     with subprocess.Popen(
         command, cwd=RECIPE, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"

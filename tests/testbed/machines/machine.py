@@ -23,7 +23,7 @@ from testbed.child import Child, tail
 from testbed.machines.commands import MachineError
 from testbed.machines.host import Host
 from testbed.machines.link import Link
-from testbed.run import PREFIX, REMOVAL_SECONDS, Run, cgroup_root, remove_cgroup
+from testbed.run import REMOVAL_SECONDS, Run, remove_cgroup
 
 INIT = Path(__file__).with_name("init.py")
 NAMESPACES = ("--net", "--mount", "--pid", "--uts", "--ipc", "--cgroup")
@@ -35,13 +35,13 @@ class Machine(Host):
     """A machine that is switched on by `boot()` and loses power at `crash()`."""
 
     def __init__(self, name: str, link: Link, folder: Path, *, run: Run) -> None:
-        super().__init__(name, link, folder)
-        root = cgroup_root()
-        if root is None:
+        super().__init__(name, link, folder, run=run)
+        if run.cgroup is None:
             raise MachineError(
-                "cgroup v2 is mounted nowhere: `mount -t cgroup2 none /mnt/somewhere` is enough"
+                "no cgroup v2 can be made: /proc/mounts must name a writable mount of type cgroup2 "
+                "(`mount -t cgroup2 none /sys/fs/cgroup` makes one; a container needs --privileged)"
             )
-        self._cgroup = root / f"{PREFIX}{run.id}" / folder.parent.name / name
+        self._cgroup = run.cgroup / folder.parent.name / name
         self._disk = _disk(run, folder)
         for layer in ("etc/upper", "etc/work", "var/upper", "var/work"):
             (self._disk / layer).mkdir(parents=True)
@@ -202,9 +202,7 @@ class Machine(Host):
 
 def _disk(run: Run, folder: Path) -> Path:
     """Where its files are kept. An overlay can't lie on an overlay (a container's /tmp): then in memory."""
-    kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", folder], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    kind = subprocess.run(["stat", "-f", "-c", "%T", folder], check=True, capture_output=True, text=True).stdout.strip()
     if kind == "overlayfs":
         return Path("/dev/shm") / run.folder.name / folder.parent.name / folder.name
     return folder / "disk"

@@ -22,7 +22,8 @@ class Namespace(Host):
         try:
             script = f"echo > /proc/self/fd/{tells}; exec sleep infinity"
             argv = ["unshare", "--net", "/bin/sh", "-c", script]
-            self._holder = Child(argv, log=self.folder / "holder.log", pass_fds=[tells])
+            log = self.folder / "holder.log"
+            self._holder = Child(argv, log=log, cgroup=self._run.cgroup, pass_fds=[tells])
         finally:
             os.close(tells)
         with os.fdopen(told, "rb") as pipe:

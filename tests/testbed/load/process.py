@@ -1,0 +1,78 @@
+"""The clients as a process of their own, in a place on the fabric, and what they have said so far."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from testbed.machines import Host
+
+
+class Load:
+    """A running load. `await stop()` gives the totals; `failures` and `ticks` are as they came."""
+
+    def __init__(self, process: asyncio.subprocess.Process, *, tell: Callable[[dict[str, Any]], None]) -> None:
+        self._process = process
+        self._tell = tell
+        self.failures: list[dict[str, Any]] = []
+        self.ticks: list[dict[str, Any]] = []
+        self.total: dict[str, Any] = {}
+        self._news = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(
+        cls,
+        host: Host,
+        *,
+        target: str,
+        paths: Sequence[str],
+        arguments: Sequence[str] = (),
+        tell: Callable[[dict[str, Any]], None] = lambda line: None,
+    ) -> "Load":
+        """Start clients on `host` against `target` (host:port), asking for `paths` in turn."""
+        options = [option for path in paths for option in ("--path", path)]
+        command = [sys.executable, "-m", "testbed.load", "--target", target, *options, *arguments]
+        process = await asyncio.create_subprocess_exec(*host.inside(command), stdout=asyncio.subprocess.PIPE)
+        return cls(process, tell=tell)
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for raw in self._process.stdout:
+            line = json.loads(raw)
+            if "failure" in line:
+                self.failures.append(line)
+            elif "by_machine" in line:
+                self.ticks.append(line)
+            else:
+                self.total = line
+            self._tell(line)
+            async with self._news:
+                self._news.notify_all()
+
+    async def until_served_by(self, machines: set[str], *, within: float, exactly: bool = False) -> None:
+        """Wait for a second, from now on, in which all of `machines` (and nobody else, if `exactly`) answered."""
+        since = time.monotonic()
+
+        def seen() -> bool:
+            late = [set(tick["by_machine"]) for tick in self.ticks if tick["at"] > since + 1]
+            return any(served == machines if exactly else served >= machines for served in late)
+
+        try:
+            async with asyncio.timeout(within), self._news:
+                await self._news.wait_for(seen)
+        except TimeoutError:
+            latest = self.ticks[-1]["by_machine"] if self.ticks else {}
+            wanted = ", ".join(sorted(machines))
+            raise TimeoutError(f"waited {within:g} s for answers by {wanted}; the last second: {latest}") from None
+
+    async def stop(self) -> dict[str, Any]:
+        """Let each client finish its request, and end."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        await self._reader
+        await self._process.wait()
+        return self.total
