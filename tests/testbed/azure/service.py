@@ -297,11 +297,16 @@ class Network:
                 item["properties"].setdefault("privateIPAddress", old["privateIPAddress"])
 
     def _allocate_private(self, goal: Json) -> None:
-        for item in goal["properties"].get("frontendIPConfigurations", []):
-            properties = item["properties"]
+        frontends = [item["properties"] for item in goal["properties"].get("frontendIPConfigurations", [])]
+        for properties in frontends:
             subnet = parse_id((properties.get("subnet") or {}).get("id", ""))
             if subnet is not None and not properties.get("privateIPAddress"):
-                properties["privateIPAddress"] = addresses.private_address(self.store, subnet)
+                promised = {
+                    other["privateIPAddress"]
+                    for other in frontends
+                    if other.get("privateIPAddress") and (other.get("subnet") or {}).get("id", "").lower() == subnet.key
+                }
+                properties["privateIPAddress"] = addresses.private_address(self.store, subnet, promised=promised)
 
     def _allocate_public(self, resource: Resource) -> None:
         properties = resource.body["properties"]
