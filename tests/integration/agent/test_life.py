@@ -146,5 +146,3 @@ async def test_stop_is_a_drain_and_start_brings_it_back(rig: Rig) -> None:
     assert await rig.pids() == []
     await rig.operator.apply(CLUSTER, rig.node, SPEC)
     await rig.operator.until(CLUSTER, rig.node, ready)
-
-

@@ -14,7 +14,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -100,7 +99,7 @@ class DataCentre:
         self._azure = self.azure_host.spawn(
             *(sys.executable, "-m", "testbed.azure"),
             *("--listen", f"{address}:443", "--admin", f"{address}:8444"),
-            *("--frontends", str(_upper_half(self.fabric.network))),
+            *("--frontends", str(self.fabric.frontends)),
             *("--interface", "eth0", "--probe-source", address),
             *("--group", files.RESOURCE_GROUP, "--delay", str(self.plan.azure_delay)),
             *("--state-file", state),
@@ -124,9 +123,8 @@ class DataCentre:
     async def _install(self) -> None:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
         kubectl = self.control_plane.kubectl
-        await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
         await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        await kubectl("create", "namespace", "farmstead-system")
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
         await self.apply(
@@ -144,9 +142,7 @@ class DataCentre:
 
     async def _start_machine(self, name: str) -> None:
         machine = self.machines[name]
-        kubeconfig = self.control_plane.kubeconfig_for(
-            user=f"farmstead:node:{name}", groups=["farmstead:nodes", "system:masters"]
-        )
+        kubeconfig = self.control_plane.kubeconfig_for(user=f"farmstead:node:{name}", groups=["farmstead:nodes"])
         inside = machine.path("/etc/farmstead/kubeconfig")
         inside.write_bytes(kubeconfig.read_bytes())
         machine.path(AGENT_CONFIG).write_text(
@@ -162,7 +158,7 @@ class DataCentre:
 
     async def start_operator(self, name: str = "operator-0") -> Child:
         """Start one replica of the operator."""
-        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER, groups=["system:masters"])
+        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER)
         config = self._run.folder / f"{name}.yaml"
         extra = {"identity": name, "http": {"address": "127.0.0.1", "port": 0}} | dict(self.plan.operator)
         config.write_text(
@@ -225,8 +221,3 @@ class DataCentre:
         own = {name: child.tail() for name, child in self._operators.items()}
         agents = {f"agent on {name}": machine.service_log() for name, machine in self.machines.items()}
         return own | {"azure": self._azure.tail()} | agents
-
-
-def _upper_half(network: IPv4Network) -> IPv4Network:
-    """Frontends come from here; machines get addresses from the lower half."""
-    return list(network.subnets(prefixlen_diff=1))[1]
