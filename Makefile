@@ -14,7 +14,7 @@ help: ## List the targets
 
 # What the system itself must have; looks, and installs only what is missing.
 system-python system-testbed system-rust: system-%:
-	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) scripts/bootstrap $*
+	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) tests/testbed/bootstrap $*
 
 $(UV): | system-python
 	python3 -m venv $(FARMSTEAD_CACHE)/uv/$(UV_VERSION)
