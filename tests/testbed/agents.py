@@ -117,9 +117,7 @@ class Operator:
         patch = {"metadata": {"finalizers": None}}
         await self.client.patch(MEMBERS, member_name(cluster, node), patch, namespace=self.namespace)
 
-    async def until(
-        self, cluster: str, node: str, holds: Callable[[Member], bool], *, within: float = 20.0
-    ) -> Member:
+    async def until(self, cluster: str, node: str, holds: Callable[[Member], bool], *, within: float = 20.0) -> Member:
         """Watch a Member until something holds of it; TimeoutError says how it was."""
         selection = Selection(
             MEMBERS, namespace=self.namespace, field_selector=f"metadata.name={member_name(cluster, node)}"
@@ -146,5 +144,3 @@ async def operating(control_plane: ControlPlane, namespace: str) -> AsyncIterato
         yield Operator(client, namespace)
     finally:
         await client.close()
-
-

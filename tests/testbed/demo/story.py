@@ -71,7 +71,9 @@ class Story:
         await kubectl("apply", "-f", str(SAMPLES / "farmcluster.yaml"))
         await self._chronicle.until(lambda seen: _ready(seen.clusters.get(CLUSTER)), within=60, what="the farm")
         address = self._address()
-        self.timeline.say("demo", f"clients connect to {address}:{PORT}: half with a connection a request, half keep theirs")
+        self.timeline.say(
+            "demo", f"clients connect to {address}:{PORT}: half with a connection a request, half keep theirs"
+        )
         self.load = await Load.start(
             self._centre.clients,
             target=f"{address}:{PORT}",
@@ -117,7 +119,11 @@ class Story:
         await self.load.stop()
         self.timeline.chapter("kubectl delete farmcluster web")
         await self._centre.control_plane.kubectl("delete", "-n", NAMESPACE, "farmcluster", "web", "--timeout=120s")
-        left = [name for name in _resources(await asyncio.to_thread(self._centre.azure.snapshot)) if "shop-web" in name or "loadBalancers" in name]
+        left = [
+            name
+            for name in _resources(await asyncio.to_thread(self._centre.azure.snapshot))
+            if "shop-web" in name or "loadBalancers" in name
+        ]
         if left:
             raise AssertionError(f"left in Azure: {', '.join(left)}")
         self.timeline.say("azure", "no load balancer and no public address of ours is left")
@@ -154,7 +160,9 @@ class Story:
         rows = [("act", "requests served", "failed", "longest time without an answer")]
         rows += [(act.title, str(act.served), str(act.failed), f"{act.longest_gap * 1000:.0f} ms") for act in self.acts]
         total = self.load.total
-        rows.append(("all together", str(total["served"]), str(total["failed"]), f"{total['longest_gap'] * 1000:.0f} ms"))
+        rows.append(
+            ("all together", str(total["served"]), str(total["failed"]), f"{total['longest_gap'] * 1000:.0f} ms")
+        )
         self.timeline.table(rows)
 
 
