@@ -3,6 +3,8 @@
 import asyncio
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import aiohttp
 from farmstead_api import Member
 from farmstead_api.names import probe_path
 from testbed import agents
-from testbed.machines import Machine
+from testbed.controlplane import ControlPlane
+from testbed.machines import Fabric, Machine
 
 CLUSTER = "web"
 PORT = 8080
@@ -84,6 +87,28 @@ class Rig:
         """SIGKILL to every process of it; seconds until a client is served again."""
         died = time.monotonic()
         await self.machine.run("kill", "-KILL", *map(str, await self.pids()))
-        while not await self.served():  # noqa: ASYNC110 - a client knows no other way
+        while not await self.served():
             await asyncio.sleep(0.01)
         return time.monotonic() - died
+
+
+async def make_rig(stack: AsyncExitStack, fabric: Fabric, api: ControlPlane, namespace: str, name: str) -> Rig:
+    """A machine with an agent that runs, until the stack ends. Its log is printed then."""
+    # A name of its own: Members of other tests stay in the API.
+    machine = fabric.machine(f"{name}-{namespace}")
+    stack.push_async_callback(fabric.remove, machine)
+    stack.callback(lambda: print(machine.service_log()))
+    agents.install(machine, api)
+    operator = await stack.enter_async_context(agents.operating(api, namespace))
+    http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)))
+    await operator.add_node(machine.name, machine.address)
+    await machine.boot()
+    return Rig(machine, operator, http)
+
+
+@asynccontextmanager
+async def own_rig(fabric: Fabric, api: ControlPlane, namespace: str) -> AsyncIterator[Rig]:
+    """A machine for a control plane that is a test's own; the namespace is made in it."""
+    await api.kubectl("create", "namespace", namespace)
+    async with AsyncExitStack() as stack:
+        yield await make_rig(stack, fabric, api, namespace, "vm")

@@ -1,4 +1,4 @@
-"""`farmstead-operator --settings FILE`: one replica."""
+"""`farmstead-operator --config FILE`: one replica."""
 
 import argparse
 import asyncio
@@ -16,14 +16,14 @@ FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 def main() -> None:
     """Run until SIGTERM; status 0 then, 1 after a failure, 2 for settings that can't be used."""
     parser = argparse.ArgumentParser(prog="farmstead-operator", description="Farmstead's operator, one replica.")
-    parser.add_argument("--settings", type=Path, help="YAML file with settings (docs/operator.md)")
+    parser.add_argument("--config", type=Path, help="YAML file with settings (docs/operator.md)")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     arguments = parser.parse_args()
     logging.basicConfig(level=arguments.log_level, format=FORMAT, stream=sys.stderr)
     for noisy in ("kopf", "azure", "aiohttp"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
-        settings = read_settings(arguments.settings)
+        settings = read_settings(arguments.config)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from error

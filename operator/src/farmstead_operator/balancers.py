@@ -57,6 +57,8 @@ class Balancers:
 
     def facts(self, cluster: FarmCluster) -> BalancerFacts | None:
         """What is known; None while nothing is, or there is nothing to know."""
+        if cluster.spec.load_balancer is None and cluster.status.load_balancer is None:
+            return None
         key = cluster.metadata.key
         if problem := self._problems.get(key):
             return BalancerFacts(stalled=True, problem=problem)

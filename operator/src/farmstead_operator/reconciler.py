@@ -106,7 +106,7 @@ class Reconciler:
             self._undrawable[observed.key].add(write.spec.node_name)
             return
         self._metrics.wrote(kind="Member", verb="apply")
-        self._stores.members.put(body)
+        self._stores.members.put_written(body)
 
     async def _delete(self, resource: Resource, view: Member) -> None:
         meta = view.metadata
@@ -142,7 +142,7 @@ class Reconciler:
             meta = operation.metadata
             body: Json = {"metadata": {"name": meta.name, "namespace": meta.namespace}, "status": dump(status)}
             try:
-                self._stores.operations.put(await self._client.apply_status(OPERATIONS, body))
+                self._stores.operations.put_written(await self._client.apply_status(OPERATIONS, body))
             except NotFound:
                 log.debug("Operation %s is gone", meta.name)
             self._metrics.wrote(kind="Operation", verb="apply")
@@ -163,7 +163,7 @@ class Reconciler:
         except NotFound:
             return
         self._metrics.wrote(kind="FarmCluster", verb="apply")
-        self._stores.clusters.put(written)
+        self._stores.clusters.put_written(written)
         regarding = Regarding(FARM_CLUSTERS, meta.name, meta.uid, meta.namespace)
         for entry in announcements(cluster.status, status):
             kind = EventKind.WARNING if entry.warning else EventKind.NORMAL

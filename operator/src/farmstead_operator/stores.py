@@ -33,11 +33,19 @@ class Store(Generic[V]):
         except ViewError as error:
             log.warning("an object that can't be read is left out: %s", error)
             return
+        self._take(self.objects.get(new.metadata.key), new)
+
+    def put_written(self, body: Mapping[str, Any]) -> None:
+        """The answer to a write of our own, unless a watch was faster and has shown a later version already."""
+        new = parse(self._view, body)
         old = self.objects.get(new.metadata.key)
-        if old is not None and _version(old) == _version(new):
-            return
-        self.objects[new.metadata.key] = new
-        self._changed(old, new)
+        if old is None or old.metadata.uid != new.metadata.uid or _number(old) < _number(new):
+            self._take(old, new)
+
+    def _take(self, old: V | None, new: V) -> None:
+        if old is None or _version(old) != _version(new):
+            self.objects[new.metadata.key] = new
+            self._changed(old, new)
 
     def remove(self, key: Key) -> None:
         """An object is gone."""
@@ -54,6 +62,11 @@ def _version(view: Object) -> tuple[str, str]:
 
 
 AnyStore = Store[FarmCluster] | Store[FarmNode] | Store[Member] | Store[Operation]
+
+
+def _number(view: Object) -> int:
+    """Versions of one object are comparable numbers."""
+    return int(view.metadata.resource_version)
 
 
 class Stores:

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import aiohttp
 import pytest_asyncio
 
 from testbed import agents
-from testbed.agent_rig import Rig
+from testbed.agent_rig import Rig, make_rig
 from testbed.controlplane import ControlPlane
 from testbed.machines import Fabric
 
@@ -33,16 +32,3 @@ async def rigs(fabric: Fabric, api: ControlPlane, namespace: str) -> AsyncIterat
         first = await make_rig(stack, fabric, api, namespace, "vm1")
         second = await make_rig(stack, fabric, api, namespace, "vm2")
         yield first, second
-
-
-async def make_rig(stack: AsyncExitStack, fabric: Fabric, api: ControlPlane, namespace: str, name: str) -> Rig:
-    # A name of its own: Members of other tests stay in the API.
-    machine = fabric.machine(f"{name}-{namespace}")
-    stack.push_async_callback(fabric.remove, machine)
-    stack.callback(lambda: print(machine.service_log()))
-    agents.install(machine, api)
-    operator = await stack.enter_async_context(agents.operating(api, namespace))
-    http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)))
-    await operator.add_node(machine.name, machine.address)
-    await machine.boot()
-    return Rig(machine, operator, http)

@@ -13,7 +13,8 @@ from farmstead_operator.clusters.observed import Key, moment
 
 PREFIX = "operator.farmstead.dev"
 FINALIZER = "farmstead.dev/cluster"
-STREAM_SECONDS = 50.0
+STREAM_SECONDS = 50
+"""Whole: the API server reads no fractions."""
 SILENCE_SECONDS = 60.0
 QUESTION_SECONDS = (1.0, 15.0)
 """How often a deletion asks whether it is done: at first, and at last."""
