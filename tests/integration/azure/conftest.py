@@ -12,7 +12,7 @@ from testbed.azure import AzureEmulator, Settings
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    async with AzureEmulator(Settings()) as azure:
+    async with AzureEmulator(Settings(retry_after=0)) as azure:
         azure.add_group(GROUP)
         site = Site(azure)
         subnets = [

@@ -192,7 +192,7 @@ async def test_azure_down_during_a_withdrawal(site: Site) -> None:
     share = site.public_share()
     await site.declare(share)
     await site.in_place(share)
-    await site.azure.set_availability(Availability.DOWN)
+    await site.azure.set_availability(Availability.REFUSE)
     await site.withdraw(share)
     await site.until(lambda: site.state(share).problem is not None, "a word")
     problem = site.state(share).problem
@@ -209,7 +209,7 @@ async def test_health_becomes_unknown_when_azure_is_away(site: Site) -> None:
     share = site.share()
     await site.declare(share)
     await site.until(lambda: len(site.state(share).backends) == 2, "the backends")
-    await site.azure.set_availability(Availability.DOWN)
+    await site.azure.set_availability(Availability.REFUSE)
     await site.until(lambda: {one.state for one in site.state(share).backends} == {"Unknown"}, "the doubt")
     assert site.state(share).in_place
 

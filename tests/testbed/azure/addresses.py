@@ -7,7 +7,7 @@ that a story gives the same addresses each time. Putting an address on an interf
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from testbed.azure.errors import ArmError, Json, bad_request
 from testbed.azure.ids import LOAD_BALANCERS, PUBLIC_IPS, ResourceId, parse_id
@@ -30,13 +30,13 @@ def public_address(store: Store, frontends: str) -> str:
     return free
 
 
-def private_address(store: Store, subnet: ResourceId) -> str:
-    """The lowest free address of a subnet.
+def private_address(store: Store, subnet: ResourceId, *, promised: Collection[str] = ()) -> str:
+    """The lowest free address of a subnet that is not `promised` to another frontend of the same write.
 
     Raises ArmError where the subnet is full.
     """
     network = subnet_network(store, subnet)
-    taken = set(private_addresses(store, subnet))
+    taken = {*private_addresses(store, subnet), *promised}
     hosts = (one for one in network if _usable(one, network))
     free = _first_free(hosts, taken)
     if free is None:

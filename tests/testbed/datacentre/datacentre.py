@@ -14,12 +14,11 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from azure.mgmt.network.models import AddressSpace, VirtualNetwork
+from azure.mgmt.network.models import VirtualNetwork
 
 from testbed.azure.client import EmulatorAdmin
 from testbed.azure.sdk import network_client
@@ -100,7 +99,7 @@ class DataCentre:
         self._azure = self.azure_host.spawn(
             *(sys.executable, "-m", "testbed.azure"),
             *("--listen", f"{address}:443", "--admin", f"{address}:8444"),
-            *("--frontends", str(_upper_half(self.fabric.network))),
+            *("--frontends", str(self.fabric.frontends)),
             *("--interface", "eth0", "--probe-source", address),
             *("--group", files.RESOURCE_GROUP, "--delay", str(self.plan.azure_delay)),
             *("--state-file", state),
@@ -111,7 +110,10 @@ class DataCentre:
                 files.RESOURCE_GROUP,
                 files.VIRTUAL_NETWORK,
                 VirtualNetwork(
-                    location="eastus", address_space=AddressSpace(address_prefixes=[str(self.fabric.network)])
+                    {
+                        "location": "eastus",
+                        "properties": {"addressSpace": {"addressPrefixes": [str(self.fabric.network)]}},
+                    }
                 ),
             )
             network = await poller.result()
@@ -121,9 +123,8 @@ class DataCentre:
     async def _install(self) -> None:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
         kubectl = self.control_plane.kubectl
-        await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
         await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
         await self.apply(
@@ -164,7 +165,7 @@ class DataCentre:
             files.operator_settings(azure=self.azure, kubeconfig=kubeconfig, network_id=self._network_id, extra=extra)
         )
         child = Child(
-            [sys.executable, "-m", "farmstead_operator", "--config", config],
+            [sys.executable, "-m", "farmstead_operator", "--settings", config],
             log=self._run.folder / f"{name}.log",
             cgroup=self._run.cgroup,
         )
@@ -220,8 +221,3 @@ class DataCentre:
         own = {name: child.tail() for name, child in self._operators.items()}
         agents = {f"agent on {name}": machine.service_log() for name, machine in self.machines.items()}
         return own | {"azure": self._azure.tail()} | agents
-
-
-def _upper_half(network: IPv4Network) -> IPv4Network:
-    """Frontends come from here; machines get addresses from the lower half."""
-    return list(network.subnets(prefixlen_diff=1))[1]

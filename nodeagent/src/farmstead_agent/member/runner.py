@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from farmstead_agent import store
-from farmstead_agent.application.base import LOST, Application, RunningStep, Step, StepResult
+from farmstead_agent.application.base import Application, RunningStep, Step, StepResult
 from farmstead_agent.application.kinds import application
 from farmstead_agent.application.output import Output
 from farmstead_agent.checks.base import CheckState
@@ -351,7 +351,9 @@ class MemberRunner:
             f"ended after {result.seconds:.2f} s" if result.ok else f"failed: {result.message}",
         )
         state = StepState.SUCCEEDED if result.ok else StepState.FAILED
-        message = result.message if result is not LOST else f"{LOST.message} (the machine or its supervisor died)"
+        message = result.message
+        if not result.ok and (last := self._output.last_line(script)):
+            message = f"{message}; its last words: {last}"
         self._step = StepFact(state=state, message=message, ended=self._machine.clock.monotonic())
         self._wake.set()
 

@@ -49,8 +49,8 @@ class PublicIPClient:
         async with translated():
             return [dict(model.as_dict()) async for model in self._addresses.list(self._group)]
 
-    async def create(self, name: str, body: Json) -> LongOperation:
-        """Create it; an address of that name that has come meanwhile stays as it is.
+    async def create(self, name: str, body: Json, *, replace: bool) -> LongOperation:
+        """Create it. Unless `replace`, an address of that name that has come meanwhile stays as it is.
 
         Raises AdapterError.
         """
@@ -60,7 +60,7 @@ class PublicIPClient:
                     self._group,
                     name,
                     json.dumps(body).encode(),
-                    headers={"If-None-Match": "*"},
+                    headers={} if replace else {"If-None-Match": "*"},
                     cls=raw,
                     polling=self._polling(),
                 )

@@ -42,6 +42,12 @@ def body(key: LoadBalancerKey, share: ClusterShare, instance: str) -> Json:
     return document
 
 
+def broken(document: Json, instance: str) -> bool:
+    """Whether it is one of ours whose creation failed: then it is created once more."""
+    state = str((document.get("properties") or {}).get("provisioningState")).casefold()
+    return state in ("failed", "canceled") and is_ours(document, instance)
+
+
 def unfit(document: Json, key: LoadBalancerKey) -> PermanentError | None:
     """Why this address can't be the load balancer's frontend; None when it can."""
     name, properties = document.get("name", ""), document.get("properties") or {}

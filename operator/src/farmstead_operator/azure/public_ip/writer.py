@@ -59,8 +59,8 @@ class PublicIPs:
 
     async def _ensure(self, name: str, share: ClusterShare) -> AdapterError | None:
         document = await self._client.get(name)
-        if document is None:
-            document = await self._create(name, share)
+        if document is None or spec.broken(document, self._instance):
+            document = await self._create(name, share, again=document is not None)
         properties = document.get("properties") or {}
         state = str(properties.get("provisioningState", "")).casefold()
         if state != "succeeded":
@@ -70,9 +70,9 @@ class PublicIPs:
         self._addresses[self._key.public_ip_id(name).casefold()] = properties.get("ipAddress") or ""
         return spec.unfit(document, self._key)
 
-    async def _create(self, name: str, share: ClusterShare) -> Json:
-        _LOG.info("creating public IP address %s for %s", name, share.cluster)
-        operation = await self._client.create(name, spec.body(self._key, share, self._instance))
+    async def _create(self, name: str, share: ClusterShare, *, again: bool) -> Json:
+        _LOG.info("creating public IP address %s for %s%s", name, share.cluster, ", again" if again else "")
+        operation = await self._client.create(name, spec.body(self._key, share, self._instance), replace=again)
         document = await operation.wait()
         if document is None:
             raise ConflictError("PublicIPAddressVanished", f"Public IP address {name} vanished while it was created.")
