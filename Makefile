@@ -13,8 +13,8 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What the system itself must have; looks, and installs only what is missing.
-system-python system-testbed: system-%:
-	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) scripts/bootstrap $*
+system-python system-testbed system-rust: system-%:
+	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) tests/testbed/bootstrap $*
 
 $(UV): | system-python
 	python3 -m venv $(FARMSTEAD_CACHE)/uv/$(UV_VERSION)
@@ -48,4 +48,4 @@ emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to poi
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help demo test check lint controlplane emulator clean system-python system-testbed
+.PHONY: help demo test check lint controlplane emulator clean system-python system-testbed system-rust

@@ -70,9 +70,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the control plane's logs beside the failure of a test that used it."""
+    """Show the logs of the control plane and of machines beside the failure of a test that used them."""
     report = yield
-    control_plane = getattr(item, "funcargs", {}).get("control_plane")
-    if report.failed and isinstance(control_plane, ControlPlane):
-        report.sections += [(f"{name}'s log", log) for name, log in control_plane.logs().items()]
+    if report.failed:
+        used = getattr(item, "funcargs", {})
+        for part in (used.get("control_plane"), used.get("fabric_if_root")):
+            if isinstance(part, ControlPlane | Fabric):
+                report.sections += [(f"{name}'s log", log) for name, log in part.logs().items()]
     return report

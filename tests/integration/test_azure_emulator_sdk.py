@@ -55,7 +55,7 @@ async def rig() -> AsyncIterator[Rig]:
 def _codes(error: HttpResponseError) -> tuple[int | None, str | None, list[str]]:
     """Status, code and the codes of the details: what the operator decides by."""
     assert error.error is not None
-    return error.status_code, error.error.code, [one.code for one in error.error.details or []]
+    return error.status_code, error.error.code, [str(one.code) for one in error.error.details or []]
 
 
 async def test_a_load_balancer_gets_defaults_back_references_and_one_etag(rig: Rig) -> None:
@@ -152,6 +152,8 @@ async def test_while_an_operation_runs_the_goal_shows_as_updating(rig: Rig) -> N
     rig.azure.set_delay(0.3)
     poller = await rig.client.load_balancers.begin_create_or_update("rg", "lb", models.LoadBalancer(rig.body()))
     assert (await rig.client.load_balancers.get("rg", "lb")).provisioning_state == "Updating"
+    lb = rig.azure.resource_id("rg", "loadBalancers", "lb")
+    await rig.azure.wait_until(lambda: rig.azure.snapshot()[lb]["properties"]["provisioningState"] == "Succeeded")
     assert (await poller.result()).provisioning_state == "Succeeded"
 
 
@@ -291,7 +293,7 @@ def _nowhere(name: str) -> Json:
     ("code", "change"),
     [
         ("InvalidResourceReference", _properties(RULES, probe=_nowhere("loadBalancers/lb/probes/no"))),
-        ("InvalidResourceReference", _properties(FRONTENDS, publicIPAddress=_nowhere("publicIPAddresses/no"))),
+        ("InvalidResourceReference", _properties(FRONTENDS, publicIPAddress=_nowhere("publicIPAddresses/n"))),
         ("RulesUseSameBackendPortProtocolAndPool", _twice(RULES, "other", frontendPort=81)),
         ("RulesUseSameFrontendPortProtocolAndIPConfig", _twice(RULES, "other", backendPort=81)),
         ("InvalidResourceName", _twice("probes", "x" * 81)),

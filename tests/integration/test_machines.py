@@ -8,10 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
-from testbed.leftovers import assert_nothing_left
+from testbed.leftovers import assert_nothing_left, left_behind
 from testbed.machines import Fabric, Machine
+from testbed.run import sweep
 
 PORT = 8080
 
@@ -147,6 +149,9 @@ async def test_a_restart_of_the_service_spares_what_it_started_and_its_sockets(
 
 async def test_a_crash_ends_everything_but_the_disk(pair: tuple[Machine, Machine]) -> None:
     vm1, vm2 = pair
+    hierarchies = await vm1.run("grep", "cgroup", "/proc/mounts")
+    assert hierarchies.startswith("cgroup2 /sys/fs/cgroup cgroup2 ")
+    assert hierarchies.count("\n") == 1, "as on a machine of today"
     boot_id = "cat", "/proc/sys/kernel/random/boot_id"
     before = await vm1.run(*boot_id)
     assert before != ours("/proc/sys/kernel/random/boot_id")
@@ -187,18 +192,23 @@ async def main():
             machine.set_service("sleep", "infinity")
             await machine.boot()
             print(json.dumps({"network": str(fabric.network), "run": run.id}), flush=True)
-            if ending == "killed":
+            if ending == "killed with its keeper":
+                os.kill(run.keeper_pid, signal.SIGKILL)
+            if ending != "orderly":
                 os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
 """
 
 
-async def test_a_run_leaves_nothing_however_it_ends(fabric: Fabric) -> None:
-    for ending, status in (("orderly", 0), ("killed", -signal.SIGKILL)):
-        story = [sys.executable, "-c", STORY, ending]
-        ended = await asyncio.to_thread(subprocess.run, story, check=False, capture_output=True, timeout=60)
-        assert ended.returncode == status, ended.stderr.decode()
-        told = json.loads(ended.stdout)
-        assert told["network"] != str(fabric.network)
-        assert_nothing_left(told["run"])
+@pytest.mark.parametrize("ending", ["orderly", "killed", "killed with its keeper"])
+def test_a_run_leaves_nothing_however_it_ends(fabric: Fabric, ending: str) -> None:
+    story = [sys.executable, "-c", STORY, ending]
+    ended = subprocess.run(story, check=False, capture_output=True, timeout=60)
+    assert ended.returncode == (0 if ending == "orderly" else -signal.SIGKILL), ended.stderr.decode()
+    told = json.loads(ended.stdout)
+    assert told["network"] != str(fabric.network)
+    if ending == "killed with its keeper":
+        assert left_behind(told["run"]), "there is nobody to clear up"
+        sweep()  # as the next run does first
+    assert_nothing_left(told["run"])

@@ -40,6 +40,11 @@ class Run:
             start_new_session=True,
         )
 
+    @property
+    def keeper_pid(self) -> int:
+        """The process that removes the run when it ends or is killed."""
+        return self._keeper.pid
+
     def close(self) -> None:
         """Remove all that is left of the run. Its processes should have been stopped before."""
         assert self._keeper.stdin is not None

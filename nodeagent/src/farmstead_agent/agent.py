@@ -43,9 +43,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    state = Path(settings.state_directory)
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with only_agent(state):
+    with only_agent(Path(settings.state_directory)):
         await _live(settings, stopping)
 
 
@@ -97,6 +95,7 @@ async def _live(settings: Settings, stopping: asyncio.Event) -> None:
 @contextlib.contextmanager
 def only_agent(state: Path) -> Iterator[None]:
     """Hold the state directory. Raises ConflictError where another agent works from it."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,8 +9,6 @@ from farmstead_agent.machine import Machine
 from farmstead_agent.members import Members
 from farmstead_api import dump
 
-SHUTDOWN_POLL_SECONDS = 0.1
-
 
 class Commands:
     """The commands."""
@@ -57,7 +55,6 @@ class Commands:
         """Drain and stop all members, since the machine goes down; answers when none runs any more."""
         self._machine.shutting_down = True
         for entry in self._members.entries.values():
-            entry.runner.wake()
-        while any(not entry.runner.at_rest for entry in self._members.entries.values()):
-            await asyncio.sleep(SHUTDOWN_POLL_SECONDS)
+            entry.runner.prepare_shutdown()
+        await asyncio.gather(*(entry.runner.rest.wait() for entry in self._members.entries.values()))
         return {"stopped": [entry.runner.label for entry in self._members.entries.values()]}

@@ -17,6 +17,7 @@ from farmstead_agent.member.runner import MemberRunner
 from farmstead_api.member import Member
 
 log = logging.getLogger("farmstead.members")
+AGAIN_SECONDS = 5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class Members:
 
     def _start(self, entry: Entry) -> None:
         if not entry.tasks and self._begun.is_set():
-            entry.tasks.append(asyncio.create_task(entry.runner.run(), name=f"member {entry.runner.label}"))
+            entry.tasks.append(asyncio.create_task(_live(entry.runner), name=f"member {entry.runner.label}"))
 
     # What the API says
 
@@ -166,3 +167,13 @@ class Members:
     def unconfirmed(self) -> dict[str, str]:
         """Members that run though the API does not show what is applied, and why: {<namespace>/<cluster>: reason}."""
         return {entry.runner.label: entry.unconfirmed for entry in self.entries.values() if entry.unconfirmed}
+
+
+async def _live(runner: MemberRunner) -> None:
+    """Let a member live, whatever befalls the loop: an error in one neither ends it nor touches another."""
+    while True:
+        try:
+            await runner.run()
+        except Exception:
+            log.exception("%s: its loop failed; beginning it again in %d s", runner.label, AGAIN_SECONDS)
+        await asyncio.sleep(AGAIN_SECONDS)

@@ -5,6 +5,7 @@ Pure: requests in, answers out. Tokens, throttling, faults, headers and sockets 
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 
 from testbed.azure import errors
@@ -70,6 +71,9 @@ class Arm:
             return self._of_subscription(request, parts[4:])
         if lower[2] == "resourcegroups" and lower[4:6] == ["providers", PROVIDER.lower()]:
             return self._of_group(request, parts[3], parts[6:])
+        if lower[2] == "operationresults" and len(parts) == 4:
+            _only(request, "GET")
+            return Answer(200)  # groups are gone at once
         raise errors.unknown_type(request.path)
 
     # -- subscriptions and groups
@@ -102,7 +106,9 @@ class Arm:
             raise errors.group_not_found(name)
         if request.method == "DELETE":
             store.remove_group(name)
-            return Answer(200)
+            job = base64.urlsafe_b64encode(f"RESOURCEGROUPDELETIONJOB-{name.upper()}".encode()).decode().rstrip("=")
+            path = f"/subscriptions/{self.subscription_id}/operationresults/{job}"
+            return Answer(202, result_path=f"{path}?api-version={request.query['api-version']}")
         if request.method == "HEAD":
             return Answer(204)
         _only(request, "GET")

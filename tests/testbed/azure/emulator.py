@@ -6,6 +6,7 @@ does is in the parts; how a separate process is told what to do is `admin`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 import time
@@ -87,6 +88,9 @@ class AzureEmulator:
         self.ca_file = ""
         self.federated_token_file = ""
         self._edge: Edge | None = None
+        self._stirred = asyncio.Event()
+        self.network.on_change.append(self._stirred.set)
+        self.log.on_answer.append(self._stirred.set)
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -153,6 +157,16 @@ class AzureEmulator:
     def edit_as_other_client(self, resource: str, change: Callable[[Json], None]) -> None:
         """Change a resource (by id) as another client would: new etag, no request in the log."""
         self.network.edit_as_other_client(self._id(resource), change)
+
+    async def wait_until(self, reached: Callable[[], bool], *, seconds: float = 10.0) -> None:
+        """Wait until something holds of model, log or faults; looked at after each change and each request.
+
+        Raises TimeoutError.
+        """
+        async with asyncio.timeout(seconds):
+            while not reached():
+                self._stirred.clear()
+                await self._stirred.wait()
 
     def snapshot(self) -> Json:
         """The whole model without etags, guids and times: two of them can be compared."""

@@ -111,14 +111,16 @@ class Edge:
             response=None,
             request_headers={k: v for k, v in request.headers.items() if k.lower() != "authorization"},
         )
-        self.log.add(entry)
+        self.log.begin(entry)
         try:
             status, body, headers = await self._answer(request, raw, entry)
         except _CutError:
+            self.log.end(entry)
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
         entry.status, entry.response, entry.response_headers = status, body, headers
+        self.log.end(entry)
         self._wake_for_operations()
         text = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         kind = {"Content-Type": "application/json; charset=utf-8"} if body is not None else {}
@@ -198,6 +200,8 @@ class Edge:
         headers = {"x-ms-request-id": self.arm.network.guids.next("request")}
         if answer.etag:
             headers["Etag"] = answer.etag
+        if answer.result_path:
+            headers["Location"] = f"{authority}{answer.result_path}"
         operation = answer.operation
         if operation is None:
             return headers

@@ -5,7 +5,8 @@ Pure. Made for assertions: 'no PUT when nothing changed', 'at most five PUTs for
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from testbed.azure.errors import Json
@@ -34,17 +35,33 @@ class Entry:
         return cls(**body)
 
 
+_KEPT = 10_000
+
+
 class RequestLog:
-    """Entries in order; a test cuts it with `clear()`."""
+    """The latest entries in order, and counters of all; a test cuts it with `clear()`.
+
+    `on_answer` is called for each request when its answer is known.
+    """
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: deque[Entry] = deque(maxlen=_KEPT)
+        self.on_answer: list[Callable[[], None]] = []
+        self._counters: Counter[str] = Counter()
 
-    def add(self, entry: Entry) -> None:
+    def begin(self, entry: Entry) -> None:
+        """A request has come."""
         self.entries.append(entry)
+
+    def end(self, entry: Entry) -> None:
+        """It has been answered, or its connection cut."""
+        self._counters[f"{entry.method} {entry.status}"] += 1
+        for listener in self.on_answer:
+            listener()
 
     def clear(self) -> None:
         self.entries.clear()
+        self._counters.clear()
 
     def matching(self, *, method: str = "", path: str = "") -> list[Entry]:
         """Entries of one method, with a part of the path; both optional."""
@@ -56,7 +73,7 @@ class RequestLog:
 
     def counters(self) -> dict[str, int]:
         """`PUT 201` -> how many."""
-        return dict(Counter(f"{entry.method} {entry.status}" for entry in self.entries))
+        return dict(self._counters)
 
     def writes(self) -> list[Entry]:
         """Every request that could have changed something."""

@@ -23,7 +23,7 @@ from testbed.azure.errors import (
 )
 from testbed.azure.ids import CHILDREN, LOAD_BALANCERS, PUBLIC_IPS, VIRTUAL_NETWORKS, ResourceId, parse_id
 from testbed.azure.rendering import frontends_by_reference
-from testbed.azure.store import SUCCEEDED, Resource, Store, find_named
+from testbed.azure.store import SUCCEEDED, Resource, Store
 
 _NAME = re.compile(r"^\w(?:[\w.-]*\w)?$", re.ASCII)
 _LIMITS = {"frontendIPConfigurations": 600, "loadBalancingRules": 1500}
@@ -149,10 +149,9 @@ def required_fields_are_there(write: Write) -> ArmError | None:
 
 
 def inner_references_exist(write: Write) -> ArmError | None:
+    there = {rid.key for collection in CHILDREN[write.id.type] for rid, _ in write.children(collection)}
     for rid, used in _inner_references(write):
-        found = parse_id(used)
-        inside = found is not None and found.parent.key == write.id.parent.key
-        if not inside or found is None or not _has_child(write.goal, found):
+        if used.lower() not in there:
             return invalid_reference(used=used, user=rid.text)
     return None
 
@@ -460,7 +459,3 @@ def _public_addresses(write: Write) -> Iterator[tuple[ResourceId, str]]:
     for rid, frontend in write.children("frontendIPConfigurations"):
         if frontend.get("publicIPAddress"):
             yield rid, frontend["publicIPAddress"]["id"]
-
-
-def _has_child(goal: Json, rid: ResourceId) -> bool:
-    return find_named(goal["properties"].get(rid.child_type, []), rid.child) is not None

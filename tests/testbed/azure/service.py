@@ -18,6 +18,7 @@ from testbed.azure.errors import Json
 from testbed.azure.ids import (
     LOAD_BALANCERS,
     PUBLIC_IPS,
+    VIRTUAL_NETWORKS,
     WRITABLE_CHILDREN,
     ResourceId,
     parse_id,
@@ -40,13 +41,18 @@ from testbed.azure.store import (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the edge is to send; `operation` where the client has to poll."""
+    """What the edge is to send; `operation` where the client has to poll.
+
+    `location`: the operation's result is fetched from a Location too. `result_path`: Location without an
+    operation.
+    """
 
     status: int
     body: Json | None = None
     operation: Operation | None = None
     location: bool = False
     etag: str = ""
+    result_path: str = ""
 
 
 class BackendStates(Protocol):
@@ -112,7 +118,9 @@ class Network:
         if operation.due <= self.operations.now() and (before is not None or rid.type == LOAD_BALANCERS):
             self.settle()
         answer = render(resource, self.store)
-        return Answer(201 if before is None else 200, answer, operation)
+        # Recorded traffic answers 201 to the update of a virtual network too.
+        fresh = before is None or rid.type == VIRTUAL_NETWORKS
+        return Answer(201 if fresh else 200, answer, operation)
 
     def _put_child(self, rid: ResourceId, body: Json, if_match: str | None, outcome: Outcome | None) -> Answer:
         if rid.child_type not in WRITABLE_CHILDREN:

@@ -57,13 +57,15 @@ def _ready_made(folder: Path) -> Path:
 def _build(go: Go, folder: Path, say: Callable[[str], None]) -> None:
     """Build into a folder beside, and rename it when it is complete: what is in the cache is whole."""
     versions = f"etcd {_required('go.etcd.io/etcd/server/v3')}, kube-apiserver and kubectl {_kubernetes()}"
-    say(f"building {versions} with Go {go.version}: once, usually 4 to 6 minutes on 2 cores")
+    say(f"building {versions} with Go {go.version}: once, usually 5 to 8 minutes on 2 cores")
     started = time.monotonic()
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     (unfinished / "bin").mkdir(parents=True)
     binary = unfinished / "bin" / "controlplane"
-    _compile([str(go.program), *_arguments(), "-o", str(binary), "."], go.environment(), say, started)
+    # Whoever asked for the build may be killed; it must not go on by itself then.
+    command = ["setpriv", "--pdeathsig", "TERM", "--", str(go.program), *_arguments(), "-o", str(binary), "."]
+    _compile(command, go.environment(), say, started)
     for name in PROGRAMS:
         (unfinished / "bin" / name).symlink_to(binary.name)
     shutil.rmtree(folder, ignore_errors=True)

@@ -60,7 +60,7 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Start it and wait until it is ready: about 4 s, or minutes where the programs must be built."""
-        self._programs = await asyncio.to_thread(programs)
+        self.programs = await asyncio.to_thread(programs)
         self._write_credentials()
         await self._start_on_free_ports()
 
@@ -158,7 +158,7 @@ class ControlPlane:
     async def kubectl(self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
         """Run our kubectl as the administrator, or with `kubeconfig`; gives its output, or CommandError."""
         kubectl = await asyncio.create_subprocess_exec(
-            self._programs / "kubectl",
+            self.programs / "kubectl",
             f"--kubeconfig={kubeconfig or self.admin_kubeconfig}",
             *arguments,
             stdin=asyncio.subprocess.PIPE,
@@ -191,7 +191,7 @@ class ControlPlane:
         return {"HOME": str(self._folder), "PATH": "/usr/bin:/bin"}
 
     def _child(self, program: str, flags: list[str]) -> Child:
-        argv = [str(self._programs / program), *flags]
+        argv = [str(self.programs / program), *flags]
         log = self._folder / f"{program}.log"
         return Child(argv, log=log, env=self._environment, cgroup=self._run.cgroup)
 

@@ -21,6 +21,7 @@ class Account:
     _slowest: float = 0.0
     _by_machine: Counter[str] = field(default_factory=Counter)
     _tick_failed: int = 0
+    _tick_gap: float = 0.0
 
     def answered(self, *, now: float, seconds: float, machine: str) -> None:
         """A request was answered after `seconds`."""
@@ -28,6 +29,7 @@ class Account:
         self._by_machine[machine] += 1
         self._slowest = max(self._slowest, seconds)
         gap = now - (self.started if self._last_answer is None else self._last_answer)
+        self._tick_gap = max(self._tick_gap, gap)
         if gap > self.longest_gap:
             self.longest_gap, self.longest_gap_at = gap, now - gap
         self._last_answer = now
@@ -45,9 +47,10 @@ class Account:
             "by_machine": dict(sorted(self._by_machine.items())),
             "failed": self._tick_failed,
             "slowest": self._slowest,
+            "gap": self._tick_gap,
         }
         self._by_machine.clear()
-        self._tick_failed, self._slowest = 0, 0.0
+        self._tick_failed, self._slowest, self._tick_gap = 0, 0.0, 0.0
         return line
 
     def total(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,13 +52,16 @@ class Load:
             async with self._news:
                 self._news.notify_all()
 
-    async def until_served_by(self, machines: set[str], *, within: float, exactly: bool = False) -> None:
-        """Wait for a second, from now on, in which all of `machines` (and nobody else, if `exactly`) answered."""
-        since = time.monotonic()
+    async def until_served_by(self, machines: set[str], *, within: float, seconds: int = 1) -> None:
+        """Wait for so many `seconds` in a row, from now on, in which `machines` answered, all of them and nobody else.
+
+        Raises TimeoutError after `within` seconds.
+        """
+        first = len(self.ticks) + 1  # the next tick still counts what was before
 
         def seen() -> bool:
-            late = [set(tick["by_machine"]) for tick in self.ticks if tick["at"] > since + 1]
-            return any(served == machines if exactly else served >= machines for served in late)
+            late = [set(tick["by_machine"]) for tick in self.ticks[first:]]
+            return len(late) >= seconds and all(served == machines for served in late[-seconds:])
 
         try:
             async with asyncio.timeout(within), self._news:

@@ -10,6 +10,7 @@ import itertools
 import random
 import shutil
 import socket
+from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +82,11 @@ class Fabric:
         await host.end()
         shutil.rmtree(host.folder, ignore_errors=True)
         self._hosts.pop(host.name, None)
+
+    def logs(self) -> Mapping[str, str]:
+        """The end of what each machine's service wrote, for people."""
+        machines = (host for host in self._hosts.values() if isinstance(host, Machine))
+        return {machine.name: machine.service_log() for machine in machines}
 
     def _folder(self, name: str) -> Path:
         if name in self._hosts:

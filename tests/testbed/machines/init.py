@@ -20,6 +20,7 @@ from typing import Any, TypedDict
 
 CGROUPS = Path("/sys/fs/cgroup")
 MS_BIND = 4096
+MNT_DETACH = 2
 
 
 class Plan(TypedDict):
@@ -42,12 +43,21 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
         raise OSError(ctypes.get_errno(), f"mount of {kind or source} on {target}: {os.strerror(ctypes.get_errno())}")
 
 
+def detach(target: str) -> None:
+    """umount2(2) of `target` and all below it, so that /proc/mounts does not name what can't be reached."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(target.encode(), MNT_DETACH):
+        raise OSError(ctypes.get_errno(), f"umount of {target}: {os.strerror(ctypes.get_errno())}")
+
+
 def furnish(plan: Plan) -> None:
     """Own files (kept over a crash), own /run (forgotten), own processes, devices, cgroups and boot id."""
     for target in ("/etc", "/var"):
         layers = f"{plan['disk']}{target}"
         options = f"lowerdir={target},upperdir={layers}/upper,workdir={layers}/work"
         mount("overlay", target, "overlay", options=options)
+    for target in ("/proc", "/sys", "/dev/shm"):
+        detach(target)
     mount("proc", "/proc", "proc")
     mount(plan["boot_id"], "/proc/sys/kernel/random/boot_id", flags=MS_BIND)
     mount("sysfs", "/sys", "sysfs")

@@ -150,6 +150,11 @@ class Machine(Host):
         """The end of what the service wrote, over all boots."""
         return tail(self._log)
 
+    async def kill_all(self, name: str) -> None:
+        """SIGKILL for every process of this name (as in /proc/<pid>/comm): an application that dies at once."""
+        script = 'for p in /proc/[0-9]*; do read -r n < $p/comm && [ "$n" = "$0" ] && kill -9 ${p#/proc/}; done; true'
+        await self.run("sh", "-c", script, name)
+
     # -- its files and programs
 
     def path(self, path: str) -> Path:

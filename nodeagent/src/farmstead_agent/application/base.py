@@ -23,7 +23,7 @@ class StepResult:
     seconds: float = 0.0
 
 
-LOST = StepResult(ok=False, message="it was interrupted and left no result")
+LOST = StepResult(ok=False, message="it left no result: it was killed, together with its supervisor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,16 @@ class Output:
     def __init__(self, label: str, directory: Path) -> None:
         self._label = label
         self._directory = directory / "output"
+        self._last: dict[str, str] = {}
 
     def pump(self) -> None:
         """Log what is new, at most 64 KiB of each file."""
         for path in sorted(self._directory.glob("*.log")):
             self._pump(path)
+
+    def last_line(self, step: str) -> str:
+        """The last line that a step's scripts wrote and that has been logged; empty without one."""
+        return self._last.get(step, "")
 
     def _pump(self, path: Path) -> None:
         mark = path.with_suffix(".read")
@@ -36,6 +41,7 @@ class Output:
             end = file.tell()
         for line in chunk.decode(errors="replace").splitlines():
             log.info("[%s %s] %s", self._label, path.stem, line)
+            self._last[path.stem] = line.strip() or self._last.get(path.stem, "")
         if end >= EMPTIED_FROM and end >= path.stat().st_size:
             with path.open("r+b") as file:
                 file.truncate(0)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from farmstead_agent.clock import timestamp
 from farmstead_agent.member.facts import Look, Move
 from farmstead_agent.member.record import SCRIPTS, Phase, Record, Running
+from farmstead_agent.member.status import clipped
 from farmstead_api.member import ActionRecord, MemberSpec
 
 ACTIONS_KEPT = 10
@@ -30,7 +31,7 @@ def moved(record: Record, move: Move, spec: MemberSpec, *, now: float, wall: flo
     if record.phase is Phase.UP:
         after = replace(after, order=None)
     if move.action:
-        entry = ActionRecord(time=timestamp(wall), action=move.action, cause=move.cause)
+        entry = ActionRecord(time=timestamp(wall), action=move.action, cause=clipped(move.cause))
         after = replace(after, actions=(*record.actions, entry)[-ACTIONS_KEPT:])
     if move.automatic:
         failed = record.failed_starts if record.was_ready else record.failed_starts + 1

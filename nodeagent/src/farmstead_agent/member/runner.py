@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from farmstead_agent import store
-from farmstead_agent.application.base import LOST, Application, RunningStep, Step, StepResult
+from farmstead_agent.application.base import Application, RunningStep, Step, StepResult
 from farmstead_agent.application.kinds import application
 from farmstead_agent.application.output import Output
 from farmstead_agent.checks.base import CheckState
@@ -33,7 +33,7 @@ from farmstead_agent.member.history import History, Transition
 from farmstead_agent.member.operations import accepted, progressed
 from farmstead_agent.member.record import SCRIPTS, Phase, Record, adopted
 from farmstead_agent.member.scripting import step_of
-from farmstead_agent.member.status import member_status
+from farmstead_agent.member.status import clipped, member_status
 from farmstead_agent.member.target import target
 from farmstead_api.common import Check
 from farmstead_api.common import Phase as CheckPhase
@@ -78,6 +78,8 @@ class MemberRunner:
         self._handle: RunningStep | None = None
         self._follower: asyncio.Task[None] | None = None
         self.status = MemberStatus()
+        self.rest = asyncio.Event()
+        """Set while nothing of it runs and nothing is being done."""
 
     # What others tell it
 
@@ -86,19 +88,15 @@ class MemberRunner:
         self.member = member
         self._wake.set()
 
-    def wake(self) -> None:
-        """Look at everything anew."""
+    def prepare_shutdown(self) -> None:
+        """The machine goes down: `rest` tells when nothing of this member runs any more."""
+        self.rest.clear()
         self._wake.set()
 
     @property
     def removed(self) -> bool:
         """Whether the agent has let go of the application for good."""
         return self._record.phase is Phase.REMOVED
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing of it runs and nothing is being done."""
-        return self._record.phase in {Phase.IDLE, Phase.REMOVED}
 
     @property
     def look(self) -> Look | None:
@@ -197,6 +195,8 @@ class MemberRunner:
         self._checks.run(self._wanted_checks())
         if self._record.phase is Phase.KILL:
             self._group.kill()
+        elif self._record.phase in {Phase.IDLE, Phase.REMOVED}:
+            self.rest.set()
         self._report(dataclasses.replace(facts, record=self._record))
         await self._save()
         return decision.wake_after
@@ -206,7 +206,7 @@ class MemberRunner:
         if self._record.phase is Phase.UP:
             self._record = started(self._record, alive=self._group.alive())
         seen = tuple(
-            ResourceStatus(name=name, state=state.state, since=timestamp(state.since), message=state.message)
+            ResourceStatus(name=name, state=state.state, since=timestamp(state.since), message=clipped(state.message))
             for name, state in self._checks.states.items()
             if state.since
         )
@@ -217,6 +217,7 @@ class MemberRunner:
         """Show the move, write it down, do it."""
         before, clock = self._record, self._machine.clock
         now = clock.monotonic()
+        self.rest.clear()
         self._remember(before, move, now)
         self._record = moved(before, move, self.member.spec, now=now, wall=clock.time())
         if before.phase is Phase.UP:
@@ -350,7 +351,9 @@ class MemberRunner:
             f"ended after {result.seconds:.2f} s" if result.ok else f"failed: {result.message}",
         )
         state = StepState.SUCCEEDED if result.ok else StepState.FAILED
-        message = result.message if result is not LOST else f"{LOST.message} (the machine or its supervisor died)"
+        message = result.message
+        if not result.ok and (last := self._output.last_line(script)):
+            message = f"{message}; its last words: {last}"
         self._step = StepFact(state=state, message=message, ended=self._machine.clock.monotonic())
         self._wake.set()
 

@@ -7,6 +7,13 @@ from farmstead_api.conditions import Condition, ConditionStatus
 from farmstead_api.member import REMOVED, Member, MemberStatus, ResourceState, ResourceStatus
 
 APPLICATION = "application"
+LONGEST = 1000
+"""The API bounds every text; this fits the tightest bound."""
+
+
+def clipped(text: str) -> str:
+    """A text cut to what the API takes."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def member_status(member: Member, facts: Facts, look: Look, *, boot_id: str, wall: float) -> MemberStatus:
@@ -19,7 +26,7 @@ def member_status(member: Member, facts: Facts, look: Look, *, boot_id: str, wal
         state=look.state,
         readiness=look.readiness,
         reason=look.reason,
-        message=look.message,
+        message=clipped(look.message),
         since=record.state_since,
         resources=(_application(record, facts), *record.checks),
         last_actions=record.actions,
@@ -49,7 +56,7 @@ def _conditions(member: Member, record: Record) -> tuple[Condition, ...]:
             type=REMOVED,
             status=ConditionStatus.TRUE,
             reason=record.reason,
-            message=record.cause,
+            message=clipped(record.cause),
             last_transition_time=record.removed_since,
             observed_generation=member.metadata.generation,
         ),

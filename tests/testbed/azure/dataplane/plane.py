@@ -45,6 +45,7 @@ class DataPlane:
         self._store = store
         self._settings = settings
         self._interface = Interface(settings.interface)
+        self._own_addresses = {settings.probe_source} if settings.probe_source else set()
         self._listeners: dict[str, Listener] = {}
         self._probers: dict[tuple[str, str], Prober] = {}
         self._dirty = asyncio.Event()
@@ -52,6 +53,7 @@ class DataPlane:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        await self._interface.keep(self._own_addresses)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._follow()), loop.create_task(self._watch_idle())]
 
@@ -131,7 +133,7 @@ class DataPlane:
         await self._follow_probes(list(rules.values()))
         for key in [key for key in self._listeners if self._moved(rules.get(key), self._listeners[key])]:
             await self._listeners.pop(key).close()
-        await self._interface.keep({rule.frontend for rule in rules.values()})
+        await self._interface.keep({rule.frontend for rule in rules.values()} | self._own_addresses)
         for key, rule in rules.items():
             listener = self._listeners.setdefault(key, Listener(rule, self._changed.set))
             eligible = tuple(one.member.address for one in self._verdicts(rule) if one.up)

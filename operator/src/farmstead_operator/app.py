@@ -1,0 +1,174 @@
+"""The operator, put together: standby until it leads; then watches, kopf, loops and writers until anything fails.
+
+Whatever ends, ends the process: a new one starts from what is, which is the only recovery that is ever tested. Nothing
+is decided before everything that there is has been seen.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+
+from farmstead_api.names import OPERATOR_FIELD_MANAGER
+from farmstead_kube import FARM_CLUSTERS, FARM_NODES, OPERATIONS, Client, EventRecorder, Resource, connect
+from farmstead_operator.azure.desired import Defaults
+from farmstead_operator.balancers import Balancers, Writers
+from farmstead_operator.clusters.observed import Key
+from farmstead_operator.config_maps import ConfigMaps
+from farmstead_operator.handlers import Seen, run_kopf
+from farmstead_operator.health import Health, serving
+from farmstead_operator.leadership import Elector, LeadershipLost
+from farmstead_operator.loops import Loops, Outcome
+from farmstead_operator.metrics import Metrics
+from farmstead_operator.observer import Observer
+from farmstead_operator.reconciler import Reconciler
+from farmstead_operator.settings import Settings, azure_defaults, azure_settings
+from farmstead_operator.silence import Silence
+from farmstead_operator.stores import AnyStore, Stores
+from farmstead_operator.watchdog import Watchdog
+from farmstead_operator.watches import Watches
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Run one replica until SIGTERM; raises what made it fail."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    health, metrics = Health(), Metrics()
+    kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
+    client = await connect(kubeconfig=kubeconfig, field_manager=OPERATOR_FIELD_MANAGER)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        port = await stack.enter_async_context(serving(settings.http, health, metrics))
+        log.info("health, readiness and metrics on port %d", port)
+        elector = Elector(client, settings.leader_election, namespace=settings.namespace, identity=settings.identity)
+        if not await _unless(stop, elector.acquire()):
+            return
+        health.leading = True
+        metrics.leader.set(1)
+        engine = Engine(settings, client, health=health, metrics=metrics)
+        stack.push_async_callback(elector.release)
+        stack.push_async_callback(engine.close)
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(_keep(elector))
+            await engine.run(stop)
+            keeper.cancel()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Whether the work ended before somebody asked to stop; it is cancelled otherwise."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return task.done() and task.result() is None
+    finally:
+        task.cancel()
+        stopped.cancel()
+
+
+async def _keep(elector: Elector) -> None:
+    """Keep leading. A loss ends the process where it stands: whatever is tidied up now, another leader may be at."""
+    try:
+        await elector.keep()
+    except LeadershipLost as error:
+        log.critical("this replica leads no more and ends: %s", error)
+        logging.shutdown()
+        os._exit(1)
+
+
+class Engine:
+    """What only the leader runs."""
+
+    def __init__(self, settings: Settings, client: Client, *, health: Health, metrics: Metrics) -> None:
+        self._client = client
+        self._health = health
+        self._loops = Loops(self._reconcile, metrics)
+        self._stores = Stores(self._loops.wake)
+        self._silence = Silence(
+            seconds=settings.silence_seconds, clock=time.monotonic, now=_now, changed=self._stores.wake_machine
+        )
+        self._config_maps = ConfigMaps(client, self._stores.wake_config_map)
+        self._writers = _writers(settings, metrics, self._loops.wake)
+        balancers = Balancers(self._writers, azure_defaults(settings.azure) if settings.azure else Defaults())
+        self._recorder = EventRecorder(client, controller="farmstead.dev/operator", instance=settings.identity)
+        observer = Observer(
+            client,
+            self._stores,
+            silence=self._silence,
+            config_maps=self._config_maps,
+            balancers=balancers,
+            now=_now,
+        )
+        self._reconciler = Reconciler(
+            client, self._stores, observer, balancers=balancers, recorder=self._recorder, metrics=metrics
+        )
+        self._watches = Watches(
+            client,
+            stores=self._stores,
+            silence=self._silence,
+            config_maps=self._config_maps,
+            namespace=settings.namespace,
+            health=health,
+        )
+        self._people: dict[Resource, AnyStore] = {
+            FARM_CLUSTERS: self._stores.clusters,
+            FARM_NODES: self._stores.nodes,
+            OPERATIONS: self._stores.operations,
+        }
+        self._watchdog = Watchdog(client, self._people, health, metrics)
+        metrics.count_members(self._stores.clusters.objects.values)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop`; raises what fails."""
+        seen = Seen(
+            put={resource: store.put for resource, store in self._people.items()},
+            gone={resource: store.remove for resource, store in self._people.items()},
+            deletion_waits_for=self._reconciler.deletion_waits_for,
+        )
+        async with asyncio.TaskGroup() as group:
+            others = [
+                group.create_task(work)
+                for work in (self._watches.run(), self._silence.run(), self._recorder.run(), self._begin())
+            ]
+            await run_kopf(seen, self._client.credentials, stop)
+            for task in others:
+                task.cancel()
+
+    async def close(self) -> None:
+        """End loops and writers."""
+        await self._loops.close()
+        if self._writers is not None:
+            await self._writers.close()
+
+    async def _begin(self) -> None:
+        """Open the loops once everything that there is has been seen; then look after the watches."""
+        await self._watches.synced.wait()
+        await self._watchdog.synced()
+        self._silence.tell()
+        self._health.synced = True
+        self._loops.open()
+        log.info("everything has been seen: %d clusters", len(self._stores.clusters.objects))
+        await self._watchdog.run()
+
+    async def _reconcile(self, key: Key) -> Outcome:
+        return await self._reconciler(key)
+
+
+def _writers(settings: Settings, metrics: Metrics, wake: Callable[[Key], None]) -> Writers | None:
+    """Azure's writers, where the settings say how to reach it; its SDK is imported only then."""
+    if settings.azure is None:
+        return None
+    from farmstead_operator.azure.writers import Writers as AzureWriters  # noqa: PLC0415
+
+    return AzureWriters(azure_settings(settings, settings.azure), on_change=wake, recorder=metrics)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,235 @@
+"""A farm's surroundings: the real API server with our kinds and rights, operator processes, stand-in agents."""
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest_asyncio
+import yaml
+
+from farmstead_api import FarmCluster, Operation, parse
+from farmstead_kube import FARM_CLUSTERS, FARM_NODES, MEMBERS, OPERATIONS, Client, Json, NotFound, Selection, connect
+from testbed.child import Child
+from testbed.controlplane import ControlPlane
+from testbed.run import Run
+from testbed.stand_in_agents import StandInAgents
+
+ROOT = Path(__file__).parents[3]
+OPERATOR_USER = "system:serviceaccount:farmstead-system:farmstead-operator"
+PATIENCE = 30.0
+
+T = TypeVar("T")
+
+
+class Replica:
+    """One operator process."""
+
+    def __init__(self, name: str, child: Child) -> None:
+        self.name = name
+        self.child = child
+
+    async def port(self) -> int:
+        """Where it answers."""
+        marker = "metrics on port "
+        while marker not in (text := self.child.log.read_text()):
+            assert self.child.running, text
+            await asyncio.sleep(0.05)
+        return int(text.split(marker)[1].split()[0])
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Ask it over HTTP."""
+        url = f"http://127.0.0.1:{await self.port()}{path}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status, await response.text()
+
+
+class Farm:
+    """What a person, and the test, does at the API server in one namespace."""
+
+    def __init__(self, run: Run, control_plane: ControlPlane, client: Client, namespace: str) -> None:
+        self._run = run
+        self.control_plane = control_plane
+        self.client = client
+        self.namespace = namespace
+        self.pool = namespace
+        """Label of this test's machines."""
+        self.replicas: list[Replica] = []
+
+    # -- operator
+
+    async def operator(self, name: str = "one", **settings: Any) -> Replica:
+        """Start a replica."""
+        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER)
+        content = {
+            "kubeconfig": str(kubeconfig),
+            "identity": f"{self.namespace}-{name}",
+            "http": {"address": "127.0.0.1", "port": 0},
+            "leaderElection": {"leaseSeconds": 3, "renewDeadlineSeconds": 2, "retrySeconds": 0.5},
+        } | settings
+        suffix = secrets.token_hex(2)
+        config = self._run.folder / f"{self.namespace}-{name}-{suffix}.yaml"
+        config.write_text(yaml.safe_dump(content))
+        child = Child(
+            [sys.executable, "-m", "farmstead_operator", "--config", config],
+            log=config.with_suffix(".log"),
+            env=dict(os.environ),
+        )
+        replica = Replica(name, child)
+        self.replicas.append(replica)
+        return replica
+
+    async def kill(self, replica: Replica) -> None:
+        """SIGKILL."""
+        await replica.child.stop()
+        self.replicas.remove(replica)
+
+    async def close(self) -> None:
+        """End all replicas, gently, so that the next test need not wait for the Lease to run out."""
+        for replica in self.replicas:
+            await replica.child.stop(grace_seconds=15)
+
+    # -- objects
+
+    async def machine(self, name: str, **labels: str) -> str:
+        """A FarmNode; gives its name."""
+        node = f"{self.namespace}-{name}"
+        body: Json = {
+            "metadata": {"name": node, "labels": {"pool": self.pool} | labels},
+            "spec": {
+                "zone": "1",
+                "addresses": [{"name": "default", "address": f"10.0.0.{10 + len(name)}"}],
+                "allowedNamespaces": [self.namespace],
+            },
+        }
+        await self.client.apply(FARM_NODES, body)
+        return node
+
+    async def cluster(self, name: str = "web", **spec: Any) -> None:
+        """A FarmCluster of all machines of this test."""
+        wanted = {
+            "members": {"selector": {"matchLabels": {"pool": self.pool}}},
+            "application": {"scripts": {"directory": "/opt/app"}},
+        } | spec
+        await self.client.apply(FARM_CLUSTERS, {"metadata": self._meta(name), "spec": wanted})
+
+    async def operate(self, kind: str, *, cluster: str = "web", member: str | None = None, **spec: Any) -> str:
+        """An Operation; gives its name."""
+        name = f"{kind.lower()}-{secrets.token_hex(3)}"
+        content = {"clusterRef": {"kind": "FarmCluster", "name": cluster}, "type": kind} | spec
+        content |= {"member": member} if member else {}
+        body = {
+            "apiVersion": OPERATIONS.api_version,
+            "kind": "Operation",
+            "metadata": self._meta(name),
+            "spec": content,
+        }
+        await self.client.create(OPERATIONS, body, namespace=self.namespace)
+        return name
+
+    async def delete(self, name: str = "web") -> None:
+        """Delete a FarmCluster."""
+        await self.client.delete(FARM_CLUSTERS, name, namespace=self.namespace)
+
+    def _meta(self, name: str) -> Json:
+        return {"name": name, "namespace": self.namespace}
+
+    # -- what is
+
+    async def members(self) -> dict[str, Json]:
+        """Members by machine."""
+        listing = await self.client.list(Selection(MEMBERS, namespace=self.namespace))
+        return {item["spec"]["nodeName"]: item for item in listing.items}
+
+    async def read(self, name: str = "web") -> FarmCluster | None:
+        """The cluster, or None."""
+        try:
+            return parse(FarmCluster, await self.client.get(FARM_CLUSTERS, name, namespace=self.namespace))
+        except NotFound:
+            return None
+
+    async def condition(self, kind: str, status: str, *, name: str = "web", reason: str = "", says: str = "") -> str:
+        """Wait until a condition of the cluster has this status (and reason, and words); gives its message."""
+
+        async def there() -> str | None:
+            cluster = await self.read(name)
+            for entry in cluster.status.conditions if cluster else ():
+                if (
+                    entry.type == kind
+                    and entry.status == status
+                    and reason in ("", entry.reason)
+                    and says in entry.message
+                ):
+                    return entry.message or entry.reason
+            return None
+
+        return await self.until(there, f"{kind}={status} {reason} {says}")
+
+    async def operation(self, name: str, phase: str) -> Operation:
+        """Wait until an Operation is in this phase."""
+
+        async def there() -> Operation | None:
+            operation = parse(Operation, await self.client.get(OPERATIONS, name, namespace=self.namespace))
+            return operation if operation.status.phase == phase else None
+
+        return await self.until(there, f"Operation {name} {phase}")
+
+    async def gone(self, name: str = "web") -> None:
+        """Wait until the cluster is no more."""
+
+        async def there() -> bool:
+            return await self.read(name) is None
+
+        await self.until(there, f"{name} gone")
+
+    async def until(self, question: Callable[[], Awaitable[T]], what: str) -> T:
+        """Ask until the answer is true."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not (answer := await question()):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            cluster = await self.read()
+            logs = "\n".join(replica.child.log.read_text()[-6000:] for replica in self.replicas)
+            status = json.dumps(cluster and [str(entry) for entry in cluster.status.conditions], indent=1)
+            raise AssertionError(f"{what} did not come\n{status}\n{logs}") from None
+        return answer
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def installed(control_plane: ControlPlane) -> ControlPlane:
+    """The API server with our kinds, rights and guards."""
+    await control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    await control_plane.kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
+    return control_plane
+
+
+@pytest_asyncio.fixture
+async def farm(run: Run, installed: ControlPlane, namespace: str) -> AsyncIterator[Farm]:
+    """A namespace to farm in."""
+    client = await connect(kubeconfig=installed.admin_kubeconfig, field_manager="test")
+    farm = Farm(run, installed, client, namespace)
+    try:
+        yield farm
+    finally:
+        await farm.close()
+        await client.close()
+
+
+@pytest_asyncio.fixture
+async def machines(farm: Farm) -> list[str]:
+    """Three machines."""
+    return [await farm.machine(name) for name in ("a", "bb", "ccc")]
+
+
+@pytest_asyncio.fixture
+async def agents(farm: Farm, machines: list[str]) -> AsyncIterator[StandInAgents]:
+    """Their agents."""
+    async with StandInAgents(farm.client, machines) as agents:
+        yield agents
