@@ -149,8 +149,10 @@ async def test_foreign_items_stay_as_they_are(site: Site) -> None:
     await site.declare(share)
     await site.in_place(share)
     assert foreign_items(site.model()) == before
-    sent = site.puts()[0].request
+    read, sent = site.azure.log.matching(method="GET", path="loadBalancers/lb")[0].response, site.puts()[0].request
+    assert read is not None
     assert sent is not None
+    assert foreign_items(sent) == read, "what Azure computes goes back as it came, too"
     assert [rule["name"] for rule in sent["properties"]["loadBalancingRules"]] == ["farmstead.shop.web.http"]
     await site.withdraw(share)
     await site.gone(share)

@@ -30,8 +30,10 @@ _PROTOCOL = {Protocol.TCP: "Tcp", Protocol.UDP: "Udp"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """One cluster's items by collection; the frontend may be another one's, then it is not among them."""
+    """One cluster's items by collection."""
 
+    frontend: str = ""
+    """Name of the frontend that it uses; another one's is not among its items."""
     frontends: list[Json] = field(default_factory=list)
     pools: list[Json] = field(default_factory=list)
     probes: list[Json] = field(default_factory=list)
@@ -57,7 +59,7 @@ def frontend(share: ClusterShare, *, public_ip_id: str | None) -> Json:
     }
     if static:
         properties["privateIPAddress"] = static
-    address = "|".join((wanted.subnet_id or "", static or "dynamic", *sorted(wanted.zones)))
+    address = f"{wanted.subnet_id}|{static or 'dynamic'}"
     item: Json = {"name": item_name(prefix, frontend_item(address)), "properties": properties}
     if wanted.zones:
         item["zones"] = list(wanted.zones)
@@ -85,6 +87,7 @@ def build(key: LoadBalancerKey, share: ClusterShare, *, frontend_item: Json, own
         "probe": {"id": key.item_id(PROBES, probe["name"])},
     }
     return Items(
+        frontend=frontend_item["name"],
         frontends=[frontend_item] if own_frontend else [],
         pools=[pool],
         probes=[probe],

@@ -97,7 +97,7 @@ def plan(
         if told := tuple(_put_items(document, cluster, items)):
             changes[cluster] = told
     _drop_unused_frontends(document, before, chosen, withdrawn, changes)
-    names = {cluster: _frontend_name(items) for cluster, items in chosen.items()}
+    names = {cluster: items.frontend for cluster, items in chosen.items()}
     if current is None:
         created = {cluster: changes.get(cluster, ("created",)) for cluster in chosen}
         return Plan(body=document if chosen else None, changes=created, refused=refused, frontends=names)
@@ -250,7 +250,7 @@ def _drop_unused_frontends(
 ) -> None:
     """Remove frontends of ours that the plan's clusters had or used, and that nothing uses any more."""
     touched = [*chosen, *withdrawn]
-    wanted = {item["name"].casefold() for items in chosen.values() for item in items.frontends}
+    wanted = {items.frontend.casefold() for items in chosen.values()}
     used = _references(document)
     left = []
     for item in _items(document, FRONTENDS):
@@ -282,14 +282,6 @@ def _reference(name: str) -> str:
 
 def _ending(text: str) -> str:
     return "/".join(text.rsplit("/", 2)[-2:]).casefold()
-
-
-def _frontend_name(items: Items) -> str:
-    """The frontend of a share: its own, or the one its rules are on."""
-    if items.frontends:
-        return str(items.frontends[0]["name"])
-    references = (rule["properties"]["frontendIPConfiguration"]["id"] for rule in items.rules)
-    return str(next(references, "")).rpartition("/")[2]
 
 
 def _empty(document: Json) -> bool:
