@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from farmstead_operator.azure.names import frontend_item, item_name, item_prefix, starts
+from farmstead_operator.azure.names import frontend_item, item_name, item_prefix, prefix_of
 from farmstead_operator.azure.shares import LoadBalancerKey
 
 LONG = "n" * 63
@@ -19,7 +19,8 @@ def test_item_names_fit(namespace: str, cluster: str, item: str) -> None:
     prefix = item_prefix(namespace, cluster)
     name = item_name(prefix, item)
     assert len(name) <= 80
-    assert starts(name, prefix)
+    assert name.startswith(prefix)
+    assert prefix_of(name.upper()) == prefix
     assert name[-1].isalnum()
 
 
@@ -27,7 +28,14 @@ def test_no_prefix_starts_another() -> None:
     names = ["web", "web-1", "a", "b" * 40, "b" * 41, "c" * 63, LONG]
     prefixes = [item_prefix(namespace, cluster) for namespace, cluster in itertools.product(names, names)]
     for one, other in itertools.permutations(prefixes, 2):
-        assert not starts(one, other)
+        assert not one.startswith(other)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "theirs", "farmstead", "farmstead.", "farmstead.shop.web", "kubernetes.a.b.c", "x.farmstead.a.b.c"]
+)
+def test_what_is_nobody_s(name: str) -> None:
+    assert prefix_of(name) == ""
 
 
 def test_long_items_are_told_apart() -> None:

@@ -8,7 +8,7 @@ from farmstead_api import names
 from farmstead_api.common import Switch
 from farmstead_api.farmcluster import Affinity, Listener, Protocol
 from farmstead_operator.azure.document import ABSENT, Json
-from farmstead_operator.azure.names import frontend_item, item_name, same
+from farmstead_operator.azure.names import frontend_item, item_name
 from farmstead_operator.azure.shares import ClusterShare, LoadBalancerKey
 
 FRONTENDS = "frontendIPConfigurations"
@@ -66,14 +66,14 @@ def frontend(share: ClusterShare, *, public_ip_id: str | None) -> Json:
     return item
 
 
-def same_address(one: Json, other: Json) -> bool:
-    """Whether two frontends are one address, which Azure gives to one frontend of a load balancer alone."""
-    mine, theirs = one["properties"], other.get("properties") or {}
-    if public := mine.get("publicIPAddress"):
-        return same(public["id"], (theirs.get("publicIPAddress") or {}).get("id") or "")
-    static = mine.get("privateIPAddress")
-    subnet = (theirs.get("subnet") or {}).get("id") or ""
-    return bool(static) and static == theirs.get("privateIPAddress") and same(mine["subnet"]["id"], subnet)
+def address_of(item: Json) -> str | None:
+    """What of a frontend Azure gives to one frontend of a load balancer alone; None while Azure chooses it."""
+    properties = item.get("properties") or {}
+    if public := (properties.get("publicIPAddress") or {}).get("id"):
+        return str(public).casefold()
+    static = properties.get("privateIPAllocationMethod") == "Static" and properties.get("privateIPAddress")
+    subnet = (properties.get("subnet") or {}).get("id")
+    return f"{subnet}|{static}".casefold() if static and subnet else None
 
 
 def build(key: LoadBalancerKey, share: ClusterShare, *, frontend_item: Json, own_frontend: bool) -> Items:
