@@ -119,9 +119,7 @@ async def test_a_whole_session_has_no_error_against_the_swagger(entries: list[En
         (True, ("response", "loadBalancingRules", "idleTimeoutInMinute", 4)),
     ],
 )
-async def test_a_broken_message_is_found(
-    entries: list[Entry], strict: bool, damage: tuple[str, str, str, Any]
-) -> None:
+async def test_a_broken_message_is_found(entries: list[Entry], strict: bool, damage: tuple[str, str, str, Any]) -> None:
     assert SPECS is not None
     checker = Checker.load(SPECS, strict=strict)
     good = next(one for one in entries if one.method == "PUT" and one.path.endswith("/loadBalancers/lb"))

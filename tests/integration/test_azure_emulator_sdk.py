@@ -153,9 +153,7 @@ async def test_while_an_operation_runs_the_goal_shows_as_updating(rig: Rig) -> N
     poller = await rig.client.load_balancers.begin_create_or_update("rg", "lb", models.LoadBalancer(rig.body()))
     assert (await rig.client.load_balancers.get("rg", "lb")).provisioning_state == "Updating"
     lb = rig.azure.resource_id("rg", "loadBalancers", "lb")
-    await rig.azure.wait_until(
-        lambda: rig.azure.snapshot()[lb]["properties"]["provisioningState"] == "Succeeded"
-    )
+    await rig.azure.wait_until(lambda: rig.azure.snapshot()[lb]["properties"]["provisioningState"] == "Succeeded")
     assert (await poller.result()).provisioning_state == "Succeeded"
 
 

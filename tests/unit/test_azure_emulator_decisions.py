@@ -107,9 +107,7 @@ def test_client_affinity_looks_at_addresses_alone() -> None:
         assert choose(other, members, "SourceIP") == choose(one, members, "SourceIP")
 
 
-@pytest.mark.parametrize(
-    ("method", "size", "per_second"), [("GET", 250, 25), ("PUT", 200, 10), ("DELETE", 200, 10)]
-)
+@pytest.mark.parametrize(("method", "size", "per_second"), [("GET", 250, 25), ("PUT", 200, 10), ("DELETE", 200, 10)])
 def test_buckets_have_azures_sizes_and_fill_at_its_rates(method: str, size: int, per_second: int) -> None:
     clock = Clock()
     throttle = Throttle(clock)
@@ -179,9 +177,7 @@ def test_ids_are_read_in_any_case_and_nonsense_is_not(text: str, good: bool) -> 
 def test_what_only_the_service_writes_is_dropped_from_a_body() -> None:
     back = {"loadBalancingRules": [{"id": "x"}], "provisioningState": "Succeeded"}
     probe = {"name": "p", "etag": "old", "properties": {"protocol": "Tcp", "port": 80, **back}}
-    goal = normalise(
-        "loadBalancers", {"location": "eastus", "etag": "old", "properties": {"probes": [probe]}}
-    )
+    goal = normalise("loadBalancers", {"location": "eastus", "etag": "old", "properties": {"probes": [probe]}})
     assert "etag" not in goal
     assert goal["properties"]["probes"] == [
         {

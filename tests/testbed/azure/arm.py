@@ -106,11 +106,7 @@ class Arm:
             raise errors.group_not_found(name)
         if request.method == "DELETE":
             store.remove_group(name)
-            job = (
-                base64.urlsafe_b64encode(f"RESOURCEGROUPDELETIONJOB-{name.upper()}".encode())
-                .decode()
-                .rstrip("=")
-            )
+            job = base64.urlsafe_b64encode(f"RESOURCEGROUPDELETIONJOB-{name.upper()}".encode()).decode().rstrip("=")
             path = f"/subscriptions/{self.subscription_id}/operationresults/{job}"
             return Answer(202, result_path=f"{path}?api-version={request.query['api-version']}")
         if request.method == "HEAD":
