@@ -123,8 +123,9 @@ class DataCentre:
     async def _install(self) -> None:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
         kubectl = self.control_plane.kubectl
-        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
+        await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         await kubectl("wait", "--for=condition=Established", "-f", str(ROOT / "crds"), "--timeout=30s")
+        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
         await self.apply(
