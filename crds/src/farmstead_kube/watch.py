@@ -6,7 +6,8 @@
 
 The API server is asked to end each stream after `STREAM_SECONDS`; one that says nothing for `SILENCE_SECONDS`
 longer is dead (a connection that some firewall forgot) and is left. So a watch that has died is noticed in about a
-minute. After any error everything is listed anew, which also covers an etcd that was put back to an older state.
+minute. After any error everything is listed anew, which also covers an etcd that was put back to an older state. Where
+the kind itself is not there (any more), nothing is: what was known is Deleted, and it is asked for until it comes.
 
 A `Deleted` found by listing holds metadata alone (name, namespace, uid): the object's last state is unknown.
 Not here: a cache of objects. Only their resource versions are kept.
@@ -25,7 +26,7 @@ import msgspec
 
 from farmstead_kube.client import METADATA, Client, Json, Listing, Selection
 from farmstead_kube.connection import CONNECT_SECONDS
-from farmstead_kube.errors import Expired, KubeError, Transient, error_of
+from farmstead_kube.errors import Expired, KubeError, NotFound, Transient, error_of
 
 STREAM_SECONDS = 50
 SILENCE_SECONDS = 10
@@ -104,7 +105,12 @@ class Watch:
                     yield event
                 self._well()
             except KubeError as error:
-                await asyncio.sleep(self._failed(error))
+                pause = self._failed(error)
+                if isinstance(error, NotFound):
+                    for event in self._differences(Listing([], "")):
+                        yield event
+                    yield WatchEvent(EventType.SYNCED)
+                await asyncio.sleep(pause)
 
     def _well(self) -> None:
         self._failures = 0

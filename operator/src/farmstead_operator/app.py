@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from farmstead_api.names import OPERATOR_FIELD_MANAGER
-from farmstead_kube import FARM_CLUSTERS, FARM_NODES, OPERATIONS, Client, EventRecorder, Resource, connect
+from farmstead_kube import Client, EventRecorder, connect
 from farmstead_operator.azure.desired import Defaults
 from farmstead_operator.balancers import Balancers, Writers
 from farmstead_operator.clusters.observed import Key
@@ -29,11 +29,13 @@ from farmstead_operator.observer import Observer
 from farmstead_operator.reconciler import Reconciler
 from farmstead_operator.settings import Settings, azure_defaults, azure_settings
 from farmstead_operator.silence import Silence
-from farmstead_operator.stores import AnyStore, Stores
+from farmstead_operator.stores import Stores
 from farmstead_operator.watchdog import Watchdog
 from farmstead_operator.watches import Watches
 
 log = logging.getLogger(__name__)
+
+KOPF_PAUSE_SECONDS = 2.0
 
 
 async def run(settings: Settings) -> None:
@@ -57,9 +59,10 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(elector.release)
         stack.push_async_callback(engine.close)
         async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(_keep(elector))
-            await engine.run(stop)
-            keeper.cancel()
+            tasks = [group.create_task(_keep(elector)), group.create_task(engine.run())]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
@@ -117,29 +120,14 @@ class Engine:
             namespace=settings.namespace,
             health=health,
         )
-        self._people: dict[Resource, AnyStore] = {
-            FARM_CLUSTERS: self._stores.clusters,
-            FARM_NODES: self._stores.nodes,
-            OPERATIONS: self._stores.operations,
-        }
-        self._watchdog = Watchdog(client, self._people, health, metrics)
+        self._watchdog = Watchdog(client, self._stores.clusters, health, metrics)
         metrics.count_members(self._stores.clusters.objects.values)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop`; raises what fails."""
-        seen = Seen(
-            put={resource: store.put for resource, store in self._people.items()},
-            gone={resource: store.remove for resource, store in self._people.items()},
-            deletion_waits_for=self._reconciler.deletion_waits_for,
-        )
+    async def run(self) -> None:
+        """Run until cancelled; raises what fails."""
         async with asyncio.TaskGroup() as group:
-            others = [
+            for work in (self._watches.run(), self._silence.run(), self._recorder.run(), self._kopf(), self._begin()):
                 group.create_task(work)
-                for work in (self._watches.run(), self._silence.run(), self._recorder.run(), self._begin())
-            ]
-            await run_kopf(seen, self._client.credentials, stop)
-            for task in others:
-                task.cancel()
 
     async def close(self) -> None:
         """End loops and writers."""
@@ -148,14 +136,28 @@ class Engine:
             await self._writers.close()
 
     async def _begin(self) -> None:
-        """Open the loops once everything that there is has been seen; then look after the watches."""
+        """Open the loops once everything that there is has been seen."""
         await self._watches.synced.wait()
         await self._watchdog.synced()
         self._silence.tell()
         self._health.synced = True
         self._loops.open()
         log.info("everything has been seen: %d clusters", len(self._stores.clusters.objects))
-        await self._watchdog.run()
+
+    async def _kopf(self) -> None:
+        """kopf and the watchdog over it; both begin anew when either fails."""
+        clusters = self._stores.clusters
+        seen = Seen(put=clusters.put, gone=clusters.remove, deletion_waits_for=self._reconciler.deletion_waits_for)
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(run_kopf(seen, self._client.credentials))
+                    group.create_task(self._watchdog.run())
+            except* Exception as errors:  # noqa: BLE001 - whatever it was, kopf begins anew
+                first = errors.exceptions[0]
+                log.warning("kopf begins anew: %s: %s", type(first).__name__, first)
+                self._health.trouble("kopf", str(first))
+            await asyncio.sleep(KOPF_PAUSE_SECONDS)
 
     async def _reconcile(self, key: Key) -> Outcome:
         return await self._reconciler(key)

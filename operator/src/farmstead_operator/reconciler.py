@@ -27,7 +27,7 @@ from farmstead_kube import (
 )
 from farmstead_operator.balancers import Balancers
 from farmstead_operator.clusters.announcements import announcements
-from farmstead_operator.clusters.observed import Key, MemberWrite, Observed, Plan
+from farmstead_operator.clusters.observed import CLUSTER_FINALIZER, Key, MemberWrite, Observed, Plan
 from farmstead_operator.clusters.plan import plan
 from farmstead_operator.loops import Outcome
 from farmstead_operator.metrics import Metrics
@@ -75,6 +75,8 @@ class Reconciler:
         await self._operations(decided)
         await self._status(observed.cluster, decided.status)
         if observed.cluster is not None and observed.cluster.metadata.deleting:
+            if decided.let_go:
+                await self._release(FARM_CLUSTERS, observed.cluster, CLUSTER_FINALIZER)
             self._waiting[observed.cluster.metadata.uid] = "" if decided.finished else decided.waiting
         if observed.cluster is None:
             await self._forget(key)
@@ -86,7 +88,7 @@ class Reconciler:
         for member in decided.deletions:
             await self._delete(MEMBERS, member)
         for member in decided.releases:
-            await self._release(member)
+            await self._release(MEMBERS, member, FINALIZER)
 
     async def _write(self, observed: Observed, write: MemberWrite) -> None:
         cluster = write.spec.cluster_ref.name
@@ -116,16 +118,16 @@ class Reconciler:
             log.debug("%s %s is gone already", resource.kind, meta.name)
         self._metrics.wrote(kind=resource.kind, verb="delete")
 
-    async def _release(self, member: Member) -> None:
+    async def _release(self, resource: Resource, view: Member | FarmCluster, ours: str) -> None:
         """Take our finalizer away, and nobody else's."""
-        meta = member.metadata
-        rest = [finalizer for finalizer in meta.finalizers if finalizer != FINALIZER]
+        meta = view.metadata
+        rest = [finalizer for finalizer in meta.finalizers if finalizer != ours]
         patch = {"metadata": {"finalizers": rest, "resourceVersion": meta.resource_version}}
         try:
-            await self._client.patch(MEMBERS, meta.name, patch, namespace=meta.namespace)
+            await self._client.patch(resource, meta.name, patch, namespace=meta.namespace)
         except NotFound:
-            log.debug("Member %s is gone already", meta.name)
-        self._metrics.wrote(kind="Member", verb="patch")
+            log.debug("%s %s is gone already", resource.kind, meta.name)
+        self._metrics.wrote(kind=resource.kind, verb="patch")
 
     async def _balancer(self, observed: Observed, decided: Plan) -> None:
         if observed.cluster is None:

@@ -1,9 +1,8 @@
-"""Is what kopf has shown us what is there? A cheap list now and then, held against the stores.
+"""Is what kopf has shown us what is there? A cheap list now and then, held against the store.
 
 A watch can die without an error, and kopf's relisting after a gap does not tell of what vanished in it. So metadata of
-every kind that kopf watches is listed; what differs is looked at again a little later. What is gone for certain is
-taken from the store. What is there and still not shown means a dead watch: counted, told by readiness, and when the
-next look finds the same, the process ends and begins anew, since a watch of kopf's can't be restarted from outside.
+all FarmClusters is listed; what differs is looked at again a little later. What is gone for certain is taken from the
+store. What is there and still not shown means a dead watch: counted, told by readiness, and kopf is begun anew.
 """
 
 import asyncio
@@ -11,22 +10,22 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farmstead_kube import Client, KubeError, Resource, Selection
+from farmstead_api import FarmCluster
+from farmstead_kube import FARM_CLUSTERS, Client, KubeError, NotFound, Selection
 from farmstead_operator.clusters.observed import Key
 from farmstead_operator.health import Health
 from farmstead_operator.metrics import Metrics
-from farmstead_operator.stores import AnyStore
+from farmstead_operator.stores import Store
 
 log = logging.getLogger(__name__)
 
-PERIOD_SECONDS = 15.0
+PERIOD_SECONDS = 10.0
 SECOND_LOOK_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 0.1
-PATIENCE = 2
 
 
 class DeadWatch(Exception):  # noqa: N818
-    """A watch shows nothing any more, and does not come back."""
+    """A watch shows nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,70 +54,57 @@ def difference(there: Mapping[Key, str], shown: Mapping[Key, str]) -> Difference
 
 
 class Watchdog:
-    """Looks after the stores that kopf feeds."""
+    """Looks after the store that kopf feeds."""
 
-    def __init__(self, client: Client, stores: Mapping[Resource, AnyStore], health: Health, metrics: Metrics) -> None:
+    def __init__(self, client: Client, store: Store[FarmCluster], health: Health, metrics: Metrics) -> None:
         self._client = client
-        self._stores = stores
+        self._store = store
         self._health = health
         self._metrics = metrics
-        self._strikes: dict[Resource, int] = {}
 
     async def synced(self) -> None:
         """Return when everything that is there has been shown once."""
-        for resource, store in self._stores.items():
-            there = await self._there(resource)
-            while there is not None and there.keys() - store.versions().keys():
-                await asyncio.sleep(FIRST_LOOK_SECONDS)
-                there = await self._there(resource)
+        while True:
+            there = await self._there()
+            if there is not None and not there.keys() - self._store.objects.keys():
+                return
+            await asyncio.sleep(FIRST_LOOK_SECONDS)
 
     async def run(self) -> None:
         """Look for ever; raises DeadWatch."""
         while True:
             await asyncio.sleep(PERIOD_SECONDS)
-            for resource in self._stores:
-                await self.look(resource)
+            await self.look()
 
-    async def look(self, resource: Resource, *, pause: float = SECOND_LOOK_SECONDS) -> None:
-        """Hold one store against what is there, twice if need be; raises DeadWatch when it has happened before."""
-        store = self._stores[resource]
-        first = await self._difference(resource)
-        if not first.unseen and not first.extra:
-            self._well(resource)
-            return
-        await asyncio.sleep(pause)
-        lasting = first.lasting(await self._difference(resource))
+    async def look(self, *, pause: float = SECOND_LOOK_SECONDS) -> None:
+        """Hold the store against what is there, twice if need be; raises DeadWatch."""
+        first = await self._difference()
+        lasting = first
+        if first.unseen or first.extra:
+            await asyncio.sleep(pause)
+            lasting = first.lasting(await self._difference())
         for key in lasting.extra:
-            log.warning("%s %s is gone, and no watch said so", resource.kind, "/".join(key))
-            store.remove(key)
+            log.warning("FarmCluster %s is gone, and no watch said so", "/".join(key))
+            self._store.remove(key)
         if lasting.unseen:
-            self._dead(resource, len(lasting.unseen))
-        else:
-            self._well(resource)
+            self._metrics.dead_watch(FARM_CLUSTERS.kind)
+            text = f"kopf's watch of FarmClusters is dead, {len(lasting.unseen)} changes were not shown"
+            self._health.trouble("kopf", text)
+            raise DeadWatch(text)
+        self._health.trouble("kopf", "")
 
-    async def _difference(self, resource: Resource) -> Difference:
-        there = await self._there(resource)
-        return difference(there, self._stores[resource].versions()) if there is not None else Difference({}, {})
+    async def _difference(self) -> Difference:
+        there = await self._there()
+        return difference(there, self._store.versions()) if there is not None else Difference({}, {})
 
-    async def _there(self, resource: Resource) -> dict[Key, str] | None:
-        """Versions of what is there; None when that can't be told now."""
+    async def _there(self) -> dict[Key, str] | None:
+        """Versions of what is there; None when that can't be told now, nothing where the kind itself is gone."""
         try:
-            listing = await self._client.list(Selection(resource, metadata_only=True))
+            listing = await self._client.list(Selection(FARM_CLUSTERS, metadata_only=True))
+        except NotFound:
+            return {}
         except KubeError as error:
-            log.info("%s can't be listed now: %s", resource.plural, error)
+            log.info("FarmClusters can't be listed now: %s", error)
             return None
         metas = [item["metadata"] for item in listing.items]
         return {(meta.get("namespace", ""), meta["name"]): meta["resourceVersion"] for meta in metas}
-
-    def _well(self, resource: Resource) -> None:
-        self._strikes.pop(resource, None)
-        self._health.trouble(f"kopf's watch of {resource.plural}", "")
-
-    def _dead(self, resource: Resource, count: int) -> None:
-        self._metrics.dead_watch(resource.kind)
-        strikes = self._strikes[resource] = self._strikes.get(resource, 0) + 1
-        text = f"{count} changes were not shown"
-        self._health.trouble(f"kopf's watch of {resource.plural}", text)
-        log.error("kopf's watch of %s is dead: %s", resource.plural, text)
-        if strikes >= PATIENCE:
-            raise DeadWatch(f"kopf's watch of {resource.plural}: {text}")

@@ -1,21 +1,24 @@
-"""The watches that are not kopf's: what machines write all the time (Members, Leases), and ConfigMaps' versions.
+"""The watches that are not kopf's: everything but FarmClusters goes straight from the stream into a store.
 
-kopf keeps the objects that people write, with their finalizers; its cost of an event is its price for that. What
-changes many times a second goes straight from the stream into a store.
+kopf looks after FarmClusters, which have a finalizer; its cost of an event is the price of that, too much for what
+machines write many times a second. These watches also tell of what vanished while they were cut off, and live through
+a kind that is deleted and comes back.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from farmstead_kube import CONFIG_MAPS, LEASES, MEMBERS, Client, EventType, Selection, Watch
+from farmstead_kube import CONFIG_MAPS, FARM_NODES, LEASES, MEMBERS, OPERATIONS, Client, EventType, Selection, Watch
 from farmstead_operator.clusters.observed import Key
 from farmstead_operator.config_maps import ConfigMaps
 from farmstead_operator.health import Health
 from farmstead_operator.silence import Silence
-from farmstead_operator.stores import Stores
+from farmstead_operator.stores import AnyStore, Stores
 
 HEALTH_SECONDS = 2.0
+
+Handler = Callable[[EventType, Any], None]
 
 
 class Watches:
@@ -32,40 +35,40 @@ class Watches:
         health: Health,
     ) -> None:
         self._client = client
-        self._stores = stores
         self._silence = silence
         self._config_maps = config_maps
         self._namespace = namespace
         self._health = health
-        self._unsynced = {"members", "leases", "configmaps"}
+        self._selections: dict[Selection, Handler] = {
+            Selection(MEMBERS): _into(stores.members),
+            Selection(FARM_NODES): _into(stores.nodes),
+            Selection(OPERATIONS): _into(stores.operations),
+            Selection(LEASES, namespace=namespace): self._lease,
+            Selection(CONFIG_MAPS, metadata_only=True): self._config_map,
+        }
+        self._unsynced = set(self._selections)
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
         """Watch for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(Selection(MEMBERS), self._member, lambda: None))
-            leases = Selection(LEASES, namespace=self._namespace)
-            group.create_task(self._follow(leases, self._lease, self._silence.deaf))
-            config_maps = Selection(CONFIG_MAPS, metadata_only=True)
-            group.create_task(self._follow(config_maps, self._config_map, lambda: None))
+            for selection, handler in self._selections.items():
+                group.create_task(self._follow(selection, handler))
 
-    async def _follow(
-        self, selection: Selection, seen: Callable[[EventType, Any], None], resynced: Callable[[], None]
-    ) -> None:
-        """One watch: events to `seen`, and `resynced` when it is back after it was away."""
-        name = selection.resource.plural
+    async def _follow(self, selection: Selection, handler: Handler) -> None:
+        """One watch; after it was cut off, machines get time to speak before they count as silent."""
         watch = Watch(self._client, selection)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._report(name, watch))
+            group.create_task(self._report(selection.resource.plural, watch))
             async for event in watch:
                 if event.type is not EventType.SYNCED:
-                    seen(event.type, event.object)
-                elif name in self._unsynced:
-                    self._unsynced.discard(name)
+                    handler(event.type, event.object)
+                elif selection in self._unsynced:
+                    self._unsynced.discard(selection)
                     if not self._unsynced:
                         self.synced.set()
-                else:
-                    resynced()
+                elif selection.resource is LEASES:
+                    self._silence.deaf()
 
     async def _report(self, name: str, watch: Watch) -> None:
         """Say in the readiness when a watch is cut off."""
@@ -73,12 +76,6 @@ class Watches:
             cut_off = watch.failing_since is not None
             self._health.trouble(f"watch of {name}", watch.last_error or "cut off" if cut_off else "")
             await asyncio.sleep(HEALTH_SECONDS)
-
-    def _member(self, kind: EventType, body: Any) -> None:
-        if kind is EventType.DELETED:
-            self._stores.members.remove(_key(body))
-        else:
-            self._stores.members.put(body)
 
     def _lease(self, kind: EventType, body: Any) -> None:
         name = body["metadata"]["name"]
@@ -96,3 +93,13 @@ class Watches:
 
 def _key(body: Any) -> Key:
     return body["metadata"].get("namespace", ""), body["metadata"]["name"]
+
+
+def _into(store: AnyStore) -> Handler:
+    def handler(kind: EventType, body: Any) -> None:
+        if kind is EventType.DELETED:
+            store.remove(_key(body))
+        else:
+            store.put(body)
+
+    return handler

@@ -28,19 +28,35 @@ T = TypeVar("T")
 
 
 class Replica:
-    """One operator process."""
+    """One operator, kept running as kubelet keeps a container: begun anew when it ends, until it is ended for good."""
 
-    def __init__(self, name: str, child: Child) -> None:
+    def __init__(self, name: str, config: Path) -> None:
         self.name = name
-        self.child = child
+        self._argv = [sys.executable, "-m", "farmstead_operator", "--config", str(config)]
+        self._log = config.with_suffix(".log")
+        self.child = self._start()
+        self._keeper = asyncio.create_task(self._keep())
+
+    def _start(self) -> Child:
+        return Child(self._argv, log=self._log, env=dict(os.environ))
+
+    async def _keep(self) -> None:
+        while True:
+            await self.child.wait()
+            self.child = self._start()
+
+    async def end(self, *, grace_seconds: float) -> None:
+        """End it for good."""
+        self._keeper.cancel()
+        await asyncio.gather(self._keeper, return_exceptions=True)
+        await self.child.stop(grace_seconds=grace_seconds)
 
     async def port(self) -> int:
         """Where it answers."""
         marker = "metrics on port "
-        while marker not in (text := self.child.log.read_text()):
-            assert self.child.running, text
+        while marker not in (text := self._log.read_text()):  # noqa: ASYNC110 - a file tells nobody
             await asyncio.sleep(0.05)
-        return int(text.split(marker)[1].split()[0])
+        return int(text.split(marker)[-1].split()[0])
 
     async def get(self, path: str) -> tuple[int, str]:
         """Ask it over HTTP."""
@@ -75,24 +91,19 @@ class Farm:
         suffix = secrets.token_hex(2)
         config = self._run.folder / f"{self.namespace}-{name}-{suffix}.yaml"
         config.write_text(yaml.safe_dump(content))
-        child = Child(
-            [sys.executable, "-m", "farmstead_operator", "--config", config],
-            log=config.with_suffix(".log"),
-            env=dict(os.environ),
-        )
-        replica = Replica(name, child)
+        replica = Replica(name, config)
         self.replicas.append(replica)
         return replica
 
     async def kill(self, replica: Replica) -> None:
         """SIGKILL."""
-        await replica.child.stop()
+        await replica.end(grace_seconds=0)
         self.replicas.remove(replica)
 
     async def close(self) -> None:
         """End all replicas, gently, so that the next test need not wait for the Lease to run out."""
         for replica in self.replicas:
-            await replica.child.stop(grace_seconds=15)
+            await replica.end(grace_seconds=15)
 
     # -- objects
 
@@ -187,11 +198,11 @@ class Farm:
 
         await self.until(there, f"{name} gone")
 
-    async def until(self, question: Callable[[], Awaitable[T]], what: str) -> T:
+    async def until(self, question: Callable[[], Awaitable[T | None]], what: str) -> T:
         """Ask until the answer is true."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while not (answer := await question()):
+                while not (answer := await question()):  # noqa: ASYNC110 - as a person asks, with kubectl
                     await asyncio.sleep(0.05)
         except TimeoutError:
             cluster = await self.read()

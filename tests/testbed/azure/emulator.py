@@ -39,9 +39,9 @@ CLIENT_ID = "bbbbbbbb-cccc-dddd-eeee-ffffffffffff"
 class Settings:
     """What may differ from test to test.
 
-    `delay`: seconds that each long-running operation takes. `retry_after`: whole seconds in that header.
-    `frontends`: where public IP addresses are taken from. `token_lifetime`: seconds. `data_plane`: how to
-    carry traffic; None: none is carried, and backends are as healthy as `states` says.
+    `delay`: seconds that each long-running operation takes. `retry_after`: whole seconds in that header; 0 leaves
+    the pace of polling to the client. `frontends`: where public IP addresses are taken from. `token_lifetime`:
+    seconds. `data_plane`: how to carry traffic; None: none is carried, and backends are as healthy as `states` says.
     """
 
     host: str = "127.0.0.1"

@@ -124,7 +124,11 @@ class DataCentre:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
         kubectl = self.control_plane.kubectl
         await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+<<<<<<< HEAD
         await kubectl("wait", "--for=condition=Established", "-f", str(ROOT / "crds"), "--timeout=30s")
+=======
+        await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+>>>>>>> main
         await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
@@ -166,7 +170,7 @@ class DataCentre:
             files.operator_settings(azure=self.azure, kubeconfig=kubeconfig, network_id=self._network_id, extra=extra)
         )
         child = Child(
-            [sys.executable, "-m", "farmstead_operator", "--settings", config],
+            [sys.executable, "-m", "farmstead_operator", "--config", config],
             log=self._run.folder / f"{name}.log",
             cgroup=self._run.cgroup,
         )

@@ -11,6 +11,8 @@ from farmstead_api import FarmCluster, Member, parse
 from farmstead_api.meta import View
 from farmstead_kube import FARM_CLUSTERS, MEMBERS, Client, EventType, Resource, Selection, Watch
 
+# Conditions that are told; Ready and Reconciling repeat what these say, for programs.
+TOLD = frozenset({"Available", "RedundancyReady", "LoadBalancerReady", "Held"})
 Tell = Callable[[str, str], None]
 V = TypeVar("V", FarmCluster, Member)
 
@@ -63,16 +65,22 @@ class Chronicle:
                 self._changed.notify_all()
 
     def _tell_member(self, before: Member | None, now: Member) -> None:
-        if before is None or _state(before) != _state(now):
+        if now.status.reason and (before is None or _essence(before) != _essence(now)):
             self._tell("member", f"{now.spec.node_name}: {_state(now)}")
 
     def _tell_cluster(self, before: FarmCluster | None, now: FarmCluster) -> None:
-        old = {c.type: c for c in before.status.conditions} if before else {}
+        old = {c.type: (c.status, c.reason) for c in before.status.conditions} if before else {}
         for condition in now.status.conditions:
-            previous = old.get(condition.type)
-            if previous is None or (previous.status, previous.reason) != (condition.status, condition.reason):
+            change = (condition.status, condition.reason)
+            # What was never otherwise is no news.
+            if condition.type in TOLD and change != old.get(condition.type) and (old or condition.status != "False"):
                 words = f"{condition.type}={condition.status.value} {condition.reason}: {condition.message}"
                 self._tell("cluster", f"{now.metadata.name}: {words}")
+
+
+def _essence(member: Member) -> tuple[str, str, str]:
+    """What a line is worth; messages that only count on are not."""
+    return member.status.state, member.status.readiness, member.status.reason
 
 
 def _state(member: Member) -> str:

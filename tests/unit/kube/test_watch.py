@@ -66,6 +66,23 @@ STORIES: dict[str, tuple[list[Answer], Sequence[tuple[str, str]]]] = {
         [listing(50, member("a", 40)), Answer(status=504, body={}), listing(9, member("a", 8))],
         [("ADDED", "a"), ("SYNCED", ""), ("MODIFIED", "a"), ("SYNCED", "")],
     ),
+    "a kind that is deleted and comes back": (
+        [
+            listing(5, member("a", 3)),
+            Answer(status=404, body={}),
+            Answer(status=404, body={}),
+            listing(9, member("a", 8)),
+        ],
+        [
+            ("ADDED", "a"),
+            ("SYNCED", ""),
+            ("DELETED", "a"),
+            ("SYNCED", ""),
+            ("SYNCED", ""),
+            ("ADDED", "a"),
+            ("SYNCED", ""),
+        ],
+    ),
     "a silent stream is left": (
         [listing(5, member("a", 3)), Answer(stay_open=True), listing(6, member("a", 6))],
         [("ADDED", "a"), ("SYNCED", ""), ("MODIFIED", "a"), ("SYNCED", "")],

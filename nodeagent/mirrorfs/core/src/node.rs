@@ -108,7 +108,7 @@ pub struct Node {
     pub(crate) resync: Option<Resync>,
     pub(crate) sessions: u32,
     pub(crate) cut: Option<Cut>,
-    pub(crate) next_cut: Time,
+    pub(crate) next_cut: Option<Time>,
     pub(crate) handing: Option<Handing>,
     pub(crate) order: Option<Order>,
     pub(crate) overwrite: bool,
@@ -156,7 +156,7 @@ impl Node {
             resync: None,
             sessions: 0,
             cut: None,
-            next_cut: start.now,
+            next_cut: None,
             handing: None,
             order: None,
             overwrite: false,
@@ -360,9 +360,9 @@ impl Node {
     /// The state with every time relative to `by`: two states that differ only in when they happened become equal.
     pub fn shift(&mut self, by: Span, floor: Time) {
         let shift = |time: &mut Time| *time = time.shift(by, floor);
-        let times = [&mut self.promise, &mut self.next_beacon, &mut self.talk.next, &mut self.next_cut];
+        let times = [&mut self.promise, &mut self.next_beacon, &mut self.talk.next];
         times.into_iter().for_each(shift);
-        let times = [&mut self.answered, &mut self.granted, &mut self.peer.heard, &mut self.gate];
+        let times = [&mut self.answered, &mut self.granted, &mut self.peer.heard, &mut self.gate, &mut self.next_cut];
         times.into_iter().flatten().for_each(shift);
         self.window.entries.values_mut().filter_map(|entry| entry.since.as_mut()).for_each(shift);
         self.resync.iter_mut().filter_map(|resync| resync.frozen.as_mut()).for_each(shift);

@@ -32,6 +32,7 @@ class Node:
         self._client = client
         self._machine = machine
         self._members = members
+        machine.metrics.gone.set_function(lambda: len(members.unconfirmed))
 
     async def run(self, trouble: Callable[[], str]) -> None:
         """Renew the Lease every 10 seconds and keep the status true; ends only by cancellation."""
@@ -98,7 +99,6 @@ class Node:
             message=f"{len(unconfirmed)} run on as they were: {named}" if unconfirmed else "",
             observed_generation=generation,
         )
-        self._machine.metrics.gone.set(len(unconfirmed))
         return ready, confirmed
 
 

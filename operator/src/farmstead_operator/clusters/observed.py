@@ -9,6 +9,9 @@ from farmstead_api.farmcluster import AzureStatus, FarmClusterStatus
 from farmstead_api.member import MemberSpec
 from farmstead_api.operation import OperationStatus
 
+CLUSTER_FINALIZER = "farmstead.dev/cluster"
+"""Holds a FarmCluster until its end is carried out."""
+
 Key = tuple[str, str]
 """Namespace and name of a cluster."""
 
@@ -102,6 +105,8 @@ class Plan:
     """The cluster's status as it should be; None: there is no cluster to write it to."""
     finished: bool = False
     """A deleted cluster may go."""
+    let_go: bool = False
+    """A cluster whose kind is being deleted is let go at once, with all that runs."""
     waiting: str = ""
     """Why it may not yet."""
     wake_after: float | None = None

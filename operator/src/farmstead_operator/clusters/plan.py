@@ -37,6 +37,7 @@ def plan(observed: Observed) -> Plan:
             expired=operations.expired,
             wake_after=operations.wake_after,
             finished=cluster is not None,
+            let_go=cluster is not None,
         )
     return plan_end(observed, cluster) if cluster.metadata.deleting else _life(observed, cluster)
 
