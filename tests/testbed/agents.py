@@ -37,7 +37,7 @@ async def prepare(control_plane: ControlPlane) -> None:
         await control_plane.kubectl("apply", "--server-side", "-f", str(path))
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEASE_NAMESPACE}}
     await control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(body))
-    await control_plane.kubectl("wait", "--for=condition=Established", "-f", str(ROOT / "crds"), "--timeout=30s")
+    await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
 def install(machine: Machine, control_plane: ControlPlane, *, node: str | None = None, **changes: Any) -> None:

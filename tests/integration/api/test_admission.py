@@ -59,11 +59,7 @@ def overlay(base: Any, change: Any) -> Any:
 async def crds(control_plane: ControlPlane) -> ControlPlane:
     """The API server with our CRDs."""
     await control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-<<<<<<< HEAD
-    await control_plane.kubectl("wait", "--for=condition=Established", "-f", str(ROOT / "crds"), "--timeout=20s")
-=======
     await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
->>>>>>> main
     return control_plane
 
 

@@ -216,7 +216,7 @@ class Farm:
 async def installed(control_plane: ControlPlane) -> ControlPlane:
     """The API server with our kinds, rights and guards."""
     await control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    await control_plane.kubectl("wait", "--for=condition=Established", "-f", str(ROOT / "crds"), "--timeout=30s")
+    await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     await control_plane.kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
     return control_plane
 

@@ -124,11 +124,7 @@ class DataCentre:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
         kubectl = self.control_plane.kubectl
         await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-<<<<<<< HEAD
-        await kubectl("wait", "--for=condition=Established", "-f", str(ROOT / "crds"), "--timeout=30s")
-=======
         await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
->>>>>>> main
         await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
