@@ -54,7 +54,7 @@ class Replica:
     async def port(self) -> int:
         """Where it answers."""
         marker = "metrics on port "
-        while marker not in (text := self._log.read_text()):  # noqa: ASYNC110 - a file tells nobody
+        while marker not in (text := self._log.read_text()):
             await asyncio.sleep(0.05)
         return int(text.split(marker)[-1].split()[0])
 
@@ -202,7 +202,7 @@ class Farm:
         """Ask until the answer is true."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while not (answer := await question()):  # noqa: ASYNC110 - as a person asks, with kubectl
+                while not (answer := await question()):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             cluster = await self.read()
