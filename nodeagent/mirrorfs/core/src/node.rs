@@ -212,6 +212,11 @@ impl Node {
         if self.halted.is_some() { halted } else { all }
     }
 
+    /// From now on with these settings.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        self.cfg = settings.clone();
+    }
+
     /// The role.
     pub fn role(&self) -> RoleName {
         self.role.name()

@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod host;
+pub mod scenes;
 pub mod search;
 pub mod world;
