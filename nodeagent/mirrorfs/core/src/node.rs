@@ -237,6 +237,11 @@ impl Node {
         self.inc
     }
 
+    /// Whether the own disk failed or is full: only a new process, on a mended disk, takes part again.
+    pub fn in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// Why roles are frozen, if they are.
     pub fn halted(&self) -> Option<&'static str> {
         self.halted
