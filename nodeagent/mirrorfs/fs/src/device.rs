@@ -97,8 +97,8 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Some(path) = self.mountpoint.take() {
-            // On the way out of a failure there is nobody left to tell.
-            let _ = rustix::mount::unmount(path, UnmountFlags::DETACH);
+            // On the way out of a failure there is nobody left to tell, and nobody left to answer what is open.
+            let _ = rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::FORCE);
         }
     }
 }

@@ -17,13 +17,15 @@ impl Mirror {
             return Err(Errno::NODATA);
         }
         let fd = self.inode(&self.node(cx.header.nodeid)?)?;
-        let mut value = vec![0; if size == 0 { 0 } else { XATTR_MAX.min(size as usize) }];
-        let length = rustix::fs::getxattr(proc_path(fd.as_fd()), name, &mut value[..])?;
+        let path = proc_path(fd.as_fd());
         if size == 0 {
+            let length = rustix::fs::getxattr_query(path, name)?;
             cx.reply.put(&GetxattrOut { size: length as u32, padding: 0 });
-        } else {
-            cx.reply.put_bytes(&value[..length]);
+            return Ok(());
         }
+        let mut value = vec![0; XATTR_MAX.min(size as usize)];
+        let length = rustix::fs::getxattr(path, name, &mut value[..])?;
+        cx.reply.put_bytes(&value[..length]);
         Ok(())
     }
 

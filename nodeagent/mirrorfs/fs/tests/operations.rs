@@ -190,8 +190,7 @@ fn extended_attributes_are_all_there_but_ours() {
     assert_eq!(&buffer[..length], b"user.a\0trusted.b\0");
     assert_eq!(getxattr(&path, "trusted.farmstead", &mut buffer), Err(rustix::io::Errno::NODATA));
     assert_eq!(setxattr(&path, "trusted.farmstead", b"x", XattrFlags::empty()), Err(rustix::io::Errno::PERM));
-    let mut none = [0u8; 0];
-    assert_eq!(getxattr(&path, "user.a", &mut none), Ok(3));
+    assert_eq!(rustix::fs::getxattr_query(&path, "user.a"), Ok(3));
     assert_eq!(getxattr(&path, "user.a", &mut buffer[..2]), Err(rustix::io::Errno::RANGE));
     pair.settle();
 }
@@ -263,6 +262,8 @@ fn listings_name_the_inodes_that_stat_names_and_survive_changes() {
     for entry in &entries {
         assert_eq!(entry.ino(), fs::metadata(entry.path()).unwrap().ino());
     }
+    // An entry holds its directory open.
+    drop(entries);
     // Removing while reading, as rm -r does.
     for entry in fs::read_dir(&at).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
@@ -333,23 +334,6 @@ fn excluded_paths_stay_on_the_primary() {
     cache.set_times(fs::FileTimes::new().set_modified(then)).unwrap();
     drop(cache);
     pair.settle();
-}
-
-#[test]
-fn many_open_files_cost_one_descriptor_each() {
-    let pair = Pair::new();
-    let at = pair.mnt();
-    let count_fds = || fs::read_dir("/proc/self/fd").unwrap().count();
-    for n in 0..500 {
-        File::create(at.join(n.to_string())).unwrap();
-    }
-    let before = count_fds();
-    let files: Vec<File> = (0..500).flat_map(|n| [n, n].map(|n| File::open(at.join(n.to_string())).unwrap())).collect();
-    // Ours are the test's own 1,000 and one for each file.
-    assert!(count_fds() - before <= 1000 + 500 + 10, "{} descriptors", count_fds() - before);
-    drop(files);
-    let (inodes, _bytes) = pair.mirror().usage();
-    assert!(inodes >= 500);
 }
 
 #[test]
