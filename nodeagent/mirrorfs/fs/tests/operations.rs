@@ -78,7 +78,7 @@ fn holes_stay_holes() {
 fn copy_file_range_copies_on_both_sides() {
     let mut pair = Pair::new();
     let at = pair.mnt();
-    let data: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..3_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
     fs::write(at.join("from"), &data).unwrap();
     let (from, to) = (File::open(at.join("from")).unwrap(), File::create(at.join("to")).unwrap());
     let (mut source, mut target) = (100u64, 5000u64);
@@ -151,19 +151,14 @@ fn an_open_file_outlives_its_name() {
 fn a_nameless_file_gets_a_name_or_goes() {
     let mut pair = Pair::new();
     let at = pair.mnt();
-    let open = || OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o640).open(&at).unwrap();
+    let open =
+        || OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o640).open(&at).unwrap();
     let (mut named, mut dropped) = (open(), open());
     named.write_all(b"to be named").unwrap();
     dropped.write_all(b"to be dropped").unwrap();
     let magic = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&named));
-    rustix::fs::linkat(
-        rustix::fs::CWD,
-        magic,
-        rustix::fs::CWD,
-        at.join("named"),
-        rustix::fs::AtFlags::SYMLINK_FOLLOW,
-    )
-    .unwrap();
+    rustix::fs::linkat(rustix::fs::CWD, magic, rustix::fs::CWD, at.join("named"), rustix::fs::AtFlags::SYMLINK_FOLLOW)
+        .unwrap();
     named.write_all(b", and it was").unwrap();
     drop((named, dropped));
     assert_eq!(fs::read(at.join("named")).unwrap(), b"to be named, and it was");

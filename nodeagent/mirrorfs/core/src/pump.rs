@@ -1,0 +1,226 @@
+//! What moves by itself: operations to the peer, to the own copy, to their replies; state and log to the disk.
+//!
+//! The acknowledgement rule is `needs_both`: an operation is answered when both hold it, or when the witness durably says that
+//! only this node counts. Peer first, then local, so that the secondary holds at least what this disk holds.
+
+use crate::event::{Action, Notice};
+use crate::guard::Mutation;
+use crate::ids::{Body, ObjectId, Seq};
+use crate::message::{Kind, Message, Outcome};
+use crate::node::{Node, Trouble};
+use crate::role::Role;
+use crate::time::Time;
+use crate::window::{Here, There};
+
+impl Node {
+    /// An operation must be held by the peer before it is answered.
+    pub(crate) fn needs_both(&self) -> bool {
+        let early = !self.on(Mutation::AckBeforeWitness) && self.cas.is_some();
+        match self.role {
+            Role::Prim | Role::Frozen(_) => !early,
+            Role::Join => self.on(Mutation::AddBeforeAcks),
+            _ => false,
+        }
+    }
+
+    /// Replies go out at all.
+    pub(crate) fn may_reply(&self) -> bool {
+        let disk = self.disk.generation == self.goal.generation || !self.on(Mutation::ServeBeforePersist);
+        match self.role {
+            Role::Prim | Role::Join => true,
+            Role::Alone(_) => disk,
+            _ => false,
+        }
+    }
+
+    /// Operations go to the peer: for its acknowledgement, or because a resync is under way.
+    fn sends(&self) -> bool {
+        let resyncing = self.resync.as_ref().is_some_and(|r| r.phase != crate::resync::Phase::Asking);
+        matches!(self.role, Role::Prim | Role::Join) || resyncing
+    }
+
+    /// The application wants something changed.
+    pub(crate) fn change(&mut self, now: Time, kind: Kind, object: ObjectId, body: Body) {
+        let held = self.resync.as_ref().is_some_and(|resync| resync.holds_calls());
+        let room = self.window.entries.len() < self.cfg.window;
+        let serves = matches!(self.role, Role::Prim | Role::Join | Role::Alone(_));
+        if !serves || held && self.on(Mutation::JoinBeforeDrained) || !room {
+            self.put_off = true;
+            return self.act(Action::Later { body });
+        }
+        self.window.submit(kind, object, body, self.cfg.stall.map(|_| now));
+    }
+
+    /// Moves every operation as far as it may go. Returns whether the window shrank: a row may wait for that.
+    pub(crate) fn pump(&mut self, now: Time) -> bool {
+        let changed = if self.role.is_primary() { self.pump_window() } else { false };
+        self.pump_intake();
+        let cut = self.begin_checkpoint(now);
+        self.offer_room();
+        changed || cut
+    }
+
+    fn pump_window(&mut self) -> bool {
+        let before = self.window.entries.len();
+        for seq in self.window.entries.keys().copied().collect::<Vec<_>>() {
+            self.send_operation(seq);
+            self.apply_here(seq);
+            self.reply(seq);
+        }
+        before != self.window.entries.len()
+    }
+
+    fn send_operation(&mut self, seq: Seq) {
+        let due = |entry: &crate::window::Entry| entry.there == There::Unsent;
+        if !self.sends() || !self.window.entries.get(&seq).is_some_and(due) {
+            return;
+        }
+        // A copy is read when it is sent: what came before must be in it.
+        let copy = self.window.entries[&seq].op.kind == Kind::Copy;
+        let (in_turn, generation) = (self.window.in_turn(seq), self.window.generation);
+        let Some(entry) = self.window.entries.get_mut(&seq).filter(|_| !copy || in_turn) else { return };
+        entry.there = There::Sent;
+        let op = entry.op;
+        if let Some(resync) = &mut self.resync {
+            resync.sent(seq, op.object);
+        }
+        self.send(Message::Operation { generation, op });
+    }
+
+    fn apply_here(&mut self, seq: Seq) {
+        let Some(entry) = self.window.entries.get(&seq) else { return };
+        let first = entry.there != There::Done && self.needs_both() && self.on(Mutation::LocalFirst);
+        if entry.here != Here::Waiting || first || !self.window.in_turn(seq) {
+            return;
+        }
+        let op = entry.op;
+        if !self.log.touch(op.object) && self.on(Mutation::LogAfterChange) {
+            return;
+        }
+        if let Some(entry) = self.window.entries.get_mut(&seq) {
+            entry.here = Here::Applying;
+        }
+        self.act(Action::Apply { generation: self.window.generation, op });
+    }
+
+    fn reply(&mut self, seq: Seq) {
+        let (needs_both, may_reply) = (self.needs_both(), self.may_reply());
+        let single = !self.on(Mutation::SyncOneSide);
+        let Some(entry) = self.window.entries.get_mut(&seq) else { return };
+        let here = matches!(entry.here, Here::Done | Here::Failed);
+        let there = entry.there == There::Done || !needs_both || single && entry.op.kind == Kind::Sync;
+        let body = entry.op.body;
+        if entry.called && here && there && may_reply {
+            entry.called = false;
+            let done = entry.here == Here::Done;
+            self.act(Action::Reply { body, done });
+        }
+        let travels = self.needs_both() || self.sends();
+        let Some(entry) = self.window.entries.get(&seq) else { return };
+        if !entry.called && here && (entry.there == There::Done || !travels) {
+            self.window.entries.remove(&seq);
+        }
+    }
+
+    /// The peer answered about an operation.
+    pub(crate) fn acknowledged(&mut self, seq: Seq, outcome: Outcome) {
+        let counts = self.on(Mutation::NotYetIsDone);
+        if let Some(resync) = &mut self.resync {
+            resync.answered(seq, outcome, counts);
+        }
+        let Some(entry) = self.window.entries.get_mut(&seq).filter(|entry| entry.there == There::Sent) else { return };
+        match outcome {
+            Outcome::Done => entry.there = There::Done,
+            Outcome::NotYet if self.resync.is_some() => entry.there = There::Done,
+            // In sync a peer that can't do what this node does is a lost peer; it says so in its view as well.
+            Outcome::NotYet | Outcome::Refused | Outcome::DiskError => {
+                if let Some(view) = &mut self.peer.view {
+                    view.leaving = true;
+                }
+            }
+        }
+    }
+
+    /// An operation was done on this node, as primary or as secondary.
+    pub(crate) fn applied(&mut self, now: Time, seq: Seq, outcome: Outcome) {
+        if outcome == Outcome::DiskError {
+            self.disk_failed();
+        }
+        if self.role.is_primary() { self.applied_here(now, seq, outcome) } else { self.applied_for_peer(seq, outcome) }
+    }
+
+    fn applied_here(&mut self, now: Time, seq: Seq, outcome: Outcome) {
+        let Some(entry) = self.window.entries.get_mut(&seq).filter(|entry| entry.here == Here::Applying) else {
+            return;
+        };
+        entry.here = if outcome == Outcome::Done { Here::Done } else { Here::Failed };
+        let object = entry.op.object;
+        // The peer did it and this node could not: the peer's copy is mended from ours at once.
+        if outcome == Outcome::Refused && self.needs_both() {
+            self.window.submit(Kind::Copy, object, Body(0), self.cfg.stall.map(|_| now));
+        }
+    }
+
+    fn applied_for_peer(&mut self, seq: Seq, outcome: Outcome) {
+        let Some(intake) = &mut self.intake else { return };
+        let done = outcome == Outcome::Done;
+        let generation = intake.generation;
+        if intake.finish(seq, done || outcome == Outcome::NotYet).is_none() {
+            return;
+        }
+        if outcome == Outcome::Refused {
+            self.trouble = self.trouble.or(Some(Trouble::Full));
+        }
+        self.send(Message::Acknowledgement { generation, seq, outcome });
+    }
+
+    fn pump_intake(&mut self) {
+        let Some(intake) = &self.intake else { return };
+        let generation = intake.generation;
+        for op in intake.ready(self.on(Mutation::NoOrder)) {
+            let logged = self.log.touch(op.object) || op.kind == Kind::Purge;
+            if !logged && self.on(Mutation::LogAfterChange) {
+                continue;
+            }
+            if let Some(intake) = &mut self.intake {
+                intake.start(op.seq);
+            }
+            self.act(Action::Apply { generation, op });
+        }
+    }
+
+    /// The own disk reported an error. Never retried to success.
+    pub(crate) fn disk_failed(&mut self) {
+        if self.trouble != Some(Trouble::Failed) && matches!(self.role, Role::Alone(_)) {
+            self.tell(Notice::DiskFailed);
+        }
+        self.trouble = Some(Trouble::Failed);
+    }
+
+    /// Every call that waits gets EIO.
+    pub(crate) fn fail_calls(&mut self) {
+        let calls: Vec<_> = self.window.entries.values().filter(|e| e.called).map(|e| e.op.body).collect();
+        calls.into_iter().for_each(|body| self.act(Action::Reply { body, done: false }));
+        self.window.entries.clear();
+    }
+
+    fn offer_room(&mut self) {
+        let held = self.resync.as_ref().is_some_and(|resync| resync.holds_calls());
+        let serves = matches!(self.role, Role::Prim | Role::Join | Role::Alone(_));
+        if self.put_off && serves && !held && self.window.entries.len() < self.cfg.window {
+            self.put_off = false;
+            self.act(Action::Room);
+        }
+    }
+
+    /// What shall be on disk goes there, one write at a time.
+    pub(crate) fn persist(&mut self) {
+        if self.writing.is_none() && self.goal != self.disk {
+            self.writing = Some(self.goal);
+            self.act(Action::Persist(self.goal));
+        }
+        if let Some(image) = self.log.to_write() {
+            self.act(Action::PersistLog(image));
+        }
+    }
+}

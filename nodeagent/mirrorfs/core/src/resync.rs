@@ -1,0 +1,143 @@
+//! The source's side of a resync: walk, compare and copy, drain, freeze, ask for the grant.
+//!
+//! The copies travel as operations of the window, so that they keep their order among new writes. What the target could
+//! not apply yet rejoins the set; the resync is over when the set is empty while new calls wait (the freeze).
+
+use crate::ids::{Incarnation, ObjectId};
+use crate::message::Outcome;
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::Seq;
+
+/// How far a resync is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The target fsyncs that it is inconsistent and says what it touched.
+    Asking,
+    /// Objects are compared and copied while the application runs.
+    Copying,
+    /// All are equal: surplus names are deleted from limbo.
+    Purging,
+    /// New calls wait, the window drains.
+    Freezing,
+    /// The target fsyncs 'joining' and grants a lease.
+    Preparing,
+}
+
+/// One attempt to make one incarnation of the peer equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resync {
+    /// The attempt's number.
+    pub session: u32,
+    /// Whose copy.
+    pub target: Incarnation,
+    /// How far it is.
+    pub phase: Phase,
+    /// Objects still to be compared.
+    pub set: BTreeSet<ObjectId>,
+    /// The walk still names objects.
+    pub walking: bool,
+    /// Operations of the window that were sent as part of this.
+    pub flying: BTreeMap<Seq, ObjectId>,
+    /// When the freeze, if any, began.
+    pub frozen: Option<Time>,
+    /// The grant that came, by the send time of what asked for it.
+    pub granted: Option<Time>,
+}
+
+/// How many copies travel at once.
+const COPIES: usize = 8;
+
+impl Resync {
+    /// A new attempt.
+    pub fn new(session: u32, target: Incarnation) -> Self {
+        let (set, flying) = (BTreeSet::new(), BTreeMap::new());
+        Resync { session, target, phase: Phase::Asking, set, walking: false, flying, frozen: None, granted: None }
+    }
+
+    /// The target is ready: compare these (`None`: walk over everything).
+    pub fn begin(&mut self, touched: Option<BTreeSet<ObjectId>>) {
+        self.phase = Phase::Copying;
+        match touched {
+            Some(objects) => self.set = objects,
+            None => self.walking = true,
+        }
+    }
+
+    /// The next object to copy, if one may be begun.
+    pub fn next_copy(&mut self) -> Option<ObjectId> {
+        if self.phase == Phase::Copying && self.flying.len() < COPIES { self.set.pop_first() } else { None }
+    }
+
+    /// An operation was sent to the target.
+    pub fn sent(&mut self, seq: Seq, object: ObjectId) {
+        self.flying.insert(seq, object);
+    }
+
+    /// The target answered. What it could not apply rejoins the set, and the freeze is off.
+    pub fn answered(&mut self, seq: Seq, outcome: Outcome, not_yet_counts: bool) {
+        let Some(object) = self.flying.remove(&seq) else { return };
+        if outcome == Outcome::NotYet && not_yet_counts {
+            self.set.insert(object);
+            self.phase = Phase::Copying;
+            self.frozen = None;
+        }
+    }
+
+    /// Whether every object is known to be equal, apart from what still travels.
+    pub fn is_settled(&self) -> bool {
+        self.set.is_empty() && !self.walking && self.flying.is_empty()
+    }
+
+    /// Whether new calls have to wait.
+    pub fn holds_calls(&self) -> bool {
+        matches!(self.phase, Phase::Freezing | Phase::Preparing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copying(objects: u128) -> Resync {
+        let mut resync = Resync::new(1, Incarnation::default());
+        resync.begin(Some((0..objects).map(ObjectId).collect()));
+        resync
+    }
+
+    #[test]
+    fn copies_are_bounded_and_each_object_is_begun_once() {
+        let mut resync = copying(20);
+        let mut begun = 0;
+        while let Some(object) = resync.next_copy() {
+            begun += 1;
+            resync.sent(Seq(begun), object);
+        }
+        assert_eq!((begun, resync.set.len()), (8, 12));
+    }
+
+    #[test]
+    fn what_was_not_applied_yet_rejoins_and_ends_the_freeze() {
+        let mut resync = copying(1);
+        let object = resync.next_copy().expect("one object");
+        resync.sent(Seq(1), object);
+        assert!(!resync.is_settled());
+        resync.phase = Phase::Freezing;
+        resync.answered(Seq(1), Outcome::NotYet, true);
+        assert_eq!((resync.phase, resync.set.len(), resync.is_settled()), (Phase::Copying, 1, false));
+        let object = resync.next_copy().expect("again");
+        resync.sent(Seq(2), object);
+        resync.answered(Seq(2), Outcome::Done, true);
+        assert!(resync.is_settled());
+    }
+
+    #[test]
+    fn a_full_resync_is_not_settled_before_the_walk_is_over() {
+        let mut resync = Resync::new(1, Incarnation::default());
+        resync.begin(None);
+        assert!(!resync.is_settled());
+        resync.walking = false;
+        assert!(resync.is_settled());
+    }
+}

@@ -1,0 +1,55 @@
+//! Forced promotion: a person says that the other machine is off.
+
+use super::{Role, Taking};
+use crate::event::{Notice, Order};
+use crate::guard::Mutation;
+use crate::ids::Lineage;
+use crate::node::Node;
+use crate::time::Time;
+
+/// | any | forced promotion (Operation) | refused while the other's FarmNode Lease is fresh or it answers; needs
+/// `otherMachine: ConfirmedOff`; bumps generation and lineage |
+pub fn promote(n: &mut Node, now: Time) -> bool {
+    let Some(Order::Force { operation, confirmed_off, peer_lease_fresh }) = n.order else { return false };
+    n.order = None;
+    let answers = n.peer.heard.is_some_and(|heard| now < heard + n.cfg.lease + n.cfg.lease);
+    let reason = match () {
+        () if !confirmed_off => Some("forcing needs otherMachine: ConfirmedOff"),
+        () if peer_lease_fresh => Some("the other machine's lease is fresh: it is not off"),
+        () if answers && n.on(Mutation::ForceWhilePeerAnswers) => Some("the other member answers: it is not off"),
+        () => None,
+    };
+    if let Some(reason) = reason {
+        n.tell(Notice::Refused(reason));
+        return true;
+    }
+    if let Some(intake) = &mut n.intake {
+        intake.close();
+    }
+    n.record = None;
+    let forced = Some(operation);
+    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced });
+    true
+}
+
+/// | FROZEN | witness out of reach | ...; a person may act on the machine itself (`farmstead mirror force --peer-is-off`) |
+///
+/// The lineage changes here and now, so that whatever the witness says later, this copy and the other are never mixed.
+pub fn without_witness(n: &mut Node, now: Time) -> bool {
+    let Some(Order::ForceLocal { operation }) = n.order else { return false };
+    if n.hears_peer(now) || !n.talk.failed {
+        n.order = None;
+        n.tell(Notice::Refused("the other member or the witness is in reach: no need to force"));
+        return true;
+    }
+    let lineage = Lineage(operation.0);
+    n.goal.lineage = lineage;
+    n.goal.both = false;
+    if n.disk.lineage != lineage {
+        return false;
+    }
+    n.order = None;
+    n.cas = None;
+    n.become_alone(now);
+    true
+}

@@ -1,0 +1,144 @@
+//! TAKING: the takeover, in its strict order. Fence, read the witness, compare-and-swap, serve.
+
+use super::{Role, Row, Taking};
+use crate::guard::Mutation;
+use crate::ids::{Generation, Lineage};
+use crate::node::Node;
+use crate::time::Time;
+
+/// The rows, in the order in which they are tried.
+pub const ROWS: &[Row] = &[back_to_second, drained_and_fenced, won, not_ours, primary_already, swap, look_again];
+/// A halted node takes nothing over.
+pub const HALTED: &[Row] = &[back_to_second];
+
+fn taking(n: &Node) -> Option<&Taking> {
+    match &n.role {
+        Role::Taking(taking) => Some(taking),
+        _ => None,
+    }
+}
+
+/// | TAKING | witness never reached, nothing of ours in flight | un-fence, back to SECOND |
+///
+/// Once the followed primary is heard again; while it is silent there is nothing to go back to.
+fn back_to_second(n: &mut Node, _: Time) -> bool {
+    let Some(taking) = taking(n) else { return false };
+    let heard = n.peer.heard.is_some_and(|heard| heard > taking.since) && n.peer.inc == n.follows;
+    let primary = n.peer.view.as_ref().is_some_and(|view| view.held == n.goal.generation);
+    let untouched = n.cas.is_none() && n.record.is_none() && !n.talk.busy;
+    if !heard || !primary || !taking.from_second || !(untouched || !n.on(Mutation::UnfenceWithOpenCas)) {
+        return false;
+    }
+    let generation = n.goal.generation;
+    n.goal.fence = n.goal.fence.min(generation);
+    if let Some(intake) = &mut n.intake {
+        intake.open = true;
+    }
+    n.promise = n.promise.max(n.peer.heard.unwrap_or_default() + n.cfg.promise());
+    n.role = Role::Second;
+    true
+}
+
+/// | SECOND | ... | intake closed, accepted operations applied or discarded, fence = g+1 fsynced, |
+///
+/// Where the record turns out to be ahead of the own disk (it had joined, or was handed to), the fence follows it.
+fn drained_and_fenced(n: &mut Node, now: Time) -> bool {
+    if n.intake.as_ref().is_some_and(|intake| !intake.applying.is_empty()) {
+        return false;
+    }
+    if n.record.is_some_and(|record| record.primary.inc == n.inc) {
+        return false;
+    }
+    let newest = n.record.map_or(Generation(0), |record| record.generation);
+    let fence = n.goal.generation.max(newest).next();
+    let raises = n.on(Mutation::NoFence);
+    if n.goal.fence < fence && raises {
+        n.goal.fence = fence;
+        return true;
+    }
+    let standing = n.disk.fence >= fence || !raises;
+    let Role::Taking(taking) = &mut n.role else { return false };
+    if taking.fenced == standing {
+        return false;
+    }
+    taking.fenced = standing;
+    if n.record.is_none() {
+        n.talk.next = now;
+    }
+    true
+}
+
+/// | SECOND | ... | CAS to (g+1,B,{B}), ALONE, mount, start the application |
+fn won(n: &mut Node, _: Time) -> bool {
+    let Some(record) = n.promoted().filter(|record| record.other.is_none()) else { return false };
+    if !n.counts(&record) && !n.owns(&record) || !taking(n).is_some_and(|taking| taking.fenced) {
+        return false;
+    }
+    if n.goal.generation < record.generation {
+        n.adopt(record);
+        return true;
+    }
+    false
+}
+
+/// The generation that was won is on disk: serve.
+///
+/// Apart from `won`, because by then the record is no longer above the own generation.
+fn primary_already(n: &mut Node, now: Time) -> bool {
+    let Some(record) = n.record.filter(|record| record.primary.node == n.me) else { return false };
+    let ours = record.primary.inc == n.inc && record.other.is_none();
+    if ours && n.goal.generation == record.generation {
+        let persisted = n.disk.generation == record.generation || !n.on(Mutation::ServeBeforePersist);
+        if persisted {
+            n.become_alone(now);
+        }
+        return persisted;
+    }
+    // The old primary had named this node in a planned switch: serve nothing until it grants, or is CASed out.
+    if record.other.is_some() && record.generation > n.goal.generation && record.primary.inc == n.inc {
+        n.adopt(record);
+        n.become_recorded_primary(now, record);
+        return true;
+    }
+    false
+}
+
+/// | SECOND | ... | read W, require B in inSync with this incarnation, |
+fn not_ours(n: &mut Node, now: Time) -> bool {
+    let (Some(record), Some(taking)) = (n.record, taking(n)) else { return false };
+    let this = record.holder(n.me).is_some_and(|holder| holder.inc == n.inc);
+    let ours = n.goal.generation == record.generation && record.primary.inc == n.inc;
+    let accepted = n.counts(&record) && (this || !taking.from_second || !n.on(Mutation::NoInSyncCheck));
+    if accepted || ours || taking.forced.is_some() || n.cas.is_some() {
+        return false;
+    }
+    n.goal.outdated |= record.holder(n.me).is_none();
+    n.become_wait(now);
+    true
+}
+
+/// | SECOND | ... | CAS to (g+1,B,{B}), |
+fn swap(n: &mut Node, _: Time) -> bool {
+    let Some(taking) = taking(n).filter(|taking| taking.fenced) else { return false };
+    let Some(record) = n.record else { return false };
+    if record.primary.inc == n.inc && record.other.is_none() && n.goal.generation >= record.generation {
+        return false;
+    }
+    match taking.forced {
+        None => n.propose_alone(),
+        Some(operation) => {
+            let me = n.holder();
+            n.propose(|record| {
+                record.primary = me;
+                record.other = None;
+                record.lineage = Lineage(operation.0);
+                record.forced = Some(operation);
+            })
+        }
+    }
+}
+
+/// The proposal was not there when the record was read: the same PUT again.
+fn look_again(n: &mut Node, _: Time) -> bool {
+    n.propose_again()
+}
