@@ -34,14 +34,14 @@ pub fn born(parent: Parent<'_>, mode: u32, umask: u32, gid: u32) -> (u32, u32) {
     (mode, parent.gid)
 }
 
-/// What a write by somebody who may not keep them leaves of set-user-id and set-group-id; `None`: nothing changes.
+/// What a change of data or owner leaves of set-user-id and set-group-id; `None`: nothing changes.
 pub fn without_privileges(mode: u32) -> Option<u32> {
     let mut left = mode & !0o4000;
     // Set-group-id without group execute is mandatory locking's old mark and stays.
     if mode & 0o010 != 0 {
         left &= !SET_GROUP_ID;
     }
-    (left != mode && FileType::from_raw_mode(mode) == FileType::RegularFile).then_some(left)
+    (left != mode && FileType::from_raw_mode(mode) != FileType::Directory).then_some(left)
 }
 
 const USER_OBJ: u16 = 0x01;

@@ -68,6 +68,10 @@ impl Mirror {
                 None => self.tree.open_handle(&node.handle, OFlags::RDWR)?.into(),
             },
         };
+        if changes == Changes::default() {
+            // chown to the same owner, or the kernel's way to say that privileges go: both mean this.
+            changes.mode = without_privileges(u32::from(statx(fd.as_fd())?.stx_mode));
+        }
         if let Some(size) = changes.size {
             let stat = statx(fd.as_fd())?;
             if arguments.valid & fattr::KILL_SUIDGID != 0 && changes.mode.is_none() {
