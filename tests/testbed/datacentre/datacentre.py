@@ -150,10 +150,10 @@ class DataCentre:
         )
 
     async def _uninstall(self) -> None:
-        """Take it all away again: another's cluster outlives us."""
+        """Take it all away again: another's cluster outlives us. Namespaces go when its controllers get to it."""
         kubectl = self.control_plane.kubectl
-        await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s")
-        await kubectl("delete", "-k", str(ROOT / "manifests/testbed"), "--ignore-not-found", "--timeout=60s")
+        await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+        await kubectl("delete", "-k", str(ROOT / "manifests/testbed"), "--ignore-not-found", "--wait=false")
         await kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", "--timeout=60s")
 
     async def _start_machine(self, name: str) -> None:
