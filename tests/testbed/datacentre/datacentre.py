@@ -11,6 +11,7 @@ Nothing in operator or agent knows that it runs here. With `kubeconfig` the API 
 import asyncio
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Any
 
 from azure.mgmt.network.models import VirtualNetwork
 
+import farmstead_agent
 from testbed.azure.client import EmulatorAdmin
 from testbed.azure.sdk import network_client
 from testbed.child import Child
@@ -33,6 +35,7 @@ NAMESPACE = "shop"
 OPERATOR_USER = "system:serviceaccount:farmstead-system:farmstead-operator"
 PROBE_PORT = 9010
 AGENT_CONFIG = "/etc/farmstead/agent.toml"
+_AGENT = (sys.executable, "-m", "farmstead_agent", "--config", AGENT_CONFIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +167,22 @@ class DataCentre:
         machine.path(AGENT_CONFIG).write_text(
             files.AGENT_FILE.format(name=name, kubeconfig="/etc/farmstead/kubeconfig")
         )
-        machine.set_service(
-            *(sys.executable, "-m", "farmstead_agent", "--config", AGENT_CONFIG),
-            listen=[("0.0.0.0", PROBE_PORT)],
-        )
+        machine.set_service(*_AGENT, listen=[("0.0.0.0", PROBE_PORT)])
         await machine.boot()
+
+    async def upgrade_agent(self, name: str, *, version: str) -> None:
+        """Install another version of the agent on a machine, in a place of its own, and restart the service with it.
+
+        It is a copy of this one that calls itself by another version.
+        """
+        machine = self.machines[name]
+        place = machine.path(f"/var/lib/farmstead-{version}/farmstead_agent").parent
+        shutil.copytree(Path(farmstead_agent.__file__).parent, place / "farmstead_agent")
+        about = place / f"farmstead-{version}.dist-info/METADATA"
+        about.parent.mkdir()
+        about.write_text(f"Metadata-Version: 2.4\nName: farmstead\nVersion: {version}\n")
+        await machine.replace_service(*_AGENT, env={"PYTHONPATH": f"/var/lib/farmstead-{version}"})
+        await machine.restart_service()
 
     # -- the operator
 
