@@ -35,10 +35,12 @@ pub fn born(parent: Parent<'_>, mode: u32, umask: u32, gid: u32) -> (u32, u32) {
 }
 
 /// What a change of data or owner leaves of set-user-id and set-group-id; `None`: nothing changes.
-pub fn without_privileges(mode: u32) -> Option<u32> {
+///
+/// `in_group`: the caller belongs to the file's group. Set-group-id without group execute (once the mark of
+/// mandatory locking) stays for such a caller alone.
+pub fn without_privileges(mode: u32, in_group: impl FnOnce() -> bool) -> Option<u32> {
     let mut left = mode & !0o4000;
-    // Set-group-id without group execute is mandatory locking's old mark and stays.
-    if mode & 0o010 != 0 {
+    if left & SET_GROUP_ID != 0 && (mode & 0o010 != 0 || !in_group()) {
         left &= !SET_GROUP_ID;
     }
     (left != mode && FileType::from_raw_mode(mode) != FileType::Directory).then_some(left)
@@ -102,10 +104,12 @@ mod tests {
 
     #[test]
     fn writes_take_set_user_id_and_executable_set_group_id_away() {
-        assert_eq!(without_privileges(0o104_755), Some(0o100_755));
-        assert_eq!(without_privileges(0o102_755), Some(0o100_755));
-        assert_eq!(without_privileges(0o102_745), None);
-        assert_eq!(without_privileges(0o100_644), None);
-        assert_eq!(without_privileges(0o042_775), None);
+        let (inside, outside) = (|| true, || false);
+        assert_eq!(without_privileges(0o104_755, inside), Some(0o100_755));
+        assert_eq!(without_privileges(0o102_755, inside), Some(0o100_755));
+        assert_eq!(without_privileges(0o102_745, inside), None);
+        assert_eq!(without_privileges(0o102_745, outside), Some(0o100_745));
+        assert_eq!(without_privileges(0o100_644, outside), None);
+        assert_eq!(without_privileges(0o042_775, outside), None);
     }
 }

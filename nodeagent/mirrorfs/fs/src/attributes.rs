@@ -6,7 +6,7 @@ use rustix::fs::{OFlags, StatxTimestamp};
 use rustix::io::Errno;
 
 use crate::abi::{AttrOut, Kstatfs, SetattrIn, StatxFields, StatxIn, StatxOut, SxTime, fattr};
-use crate::acl::without_privileges;
+use crate::data::privileges_lost;
 use crate::locks::Span;
 use crate::mirror::{Context, Mirror, VALID, attr};
 use crate::op::{Changes, Op, Time};
@@ -70,12 +70,12 @@ impl Mirror {
         };
         if changes == Changes::default() {
             // chown to the same owner, or the kernel's way to say that privileges go: both mean this.
-            changes.mode = without_privileges(u32::from(statx(fd.as_fd())?.stx_mode));
+            changes.mode = privileges_lost(cx, &statx(fd.as_fd())?);
         }
         if let Some(size) = changes.size {
             let stat = statx(fd.as_fd())?;
             if arguments.valid & fattr::KILL_SUIDGID != 0 && changes.mode.is_none() {
-                changes.mode = without_privileges(u32::from(stat.stx_mode));
+                changes.mode = privileges_lost(cx, &stat);
             }
             // truncate(2) to the size that it has changes no time, ftruncate(2) and O_TRUNC do.
             if changes.mtime.is_none() && (stat.stx_size != size || arguments.valid & FATTR_FH != 0) {

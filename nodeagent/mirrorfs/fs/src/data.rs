@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use crate::abi::{
@@ -103,12 +103,12 @@ impl Mirror {
     }
 
     /// Takes set-user-id and set-group-id away, where there are any, for a writer that may not keep them.
-    pub(crate) fn drop_privileges(&self, cx: &mut Context<'_>, node: &Node, fd: &Arc<OwnedFd>) -> Result<(), Errno> {
-        if without_privileges(u32::from(statx(fd.as_fd())?.stx_mode)).is_none() {
+    fn drop_privileges(&self, cx: &mut Context<'_>, node: &Node, fd: &Arc<OwnedFd>) -> Result<(), Errno> {
+        if privileges_lost(cx, &statx(fd.as_fd())?).is_none() {
             return Ok(());
         }
         let _guard = self.locks.hold([Span::whole(node.id)]);
-        let Some(mode) = without_privileges(u32::from(statx(fd.as_fd())?.stx_mode)) else { return Ok(()) };
+        let Some(mode) = privileges_lost(cx, &statx(fd.as_fd())?) else { return Ok(()) };
         let changes = Changes { mode: Some(mode), ..Changes::default() };
         let op = Op::SetAttr { id: node.id, changes, time: Time::now() };
         self.change(cx, Self::mirrored(&self.node(node.nodeid)?), &op, &[(node.id, fd)]).map(drop)
@@ -210,6 +210,19 @@ impl Mirror {
         self.change(cx, true, &write, &[(to.id, target)])?;
         Ok(got as u64)
     }
+}
+
+/// The mode that the caller's change of data or owner leaves, `None` where it stays as it is.
+pub(crate) fn privileges_lost(cx: &Context<'_>, stat: &Statx) -> Option<u32> {
+    let in_group = || cx.header.gid == stat.stx_gid || has_group(cx.header.pid, stat.stx_gid);
+    without_privileges(u32::from(stat.stx_mode), in_group)
+}
+
+/// Whether a process has a supplementary group. Requests don't carry them; a process that is gone has none.
+fn has_group(pid: u32, gid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+    groups.split_whitespace().any(|group| group.parse() == Ok(gid))
 }
 
 fn check_direct(flags: u32, offset: u64, size: u32) -> Result<(), Errno> {
