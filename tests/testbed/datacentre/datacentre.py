@@ -25,7 +25,7 @@ import farmstead_agent
 from testbed.azure.client import EmulatorAdmin
 from testbed.azure.sdk import network_client
 from testbed.child import Child
-from testbed.controlplane import ControlPlane
+from testbed.controlplane import ControlPlane, ExistingCluster
 from testbed.datacentre import files
 from testbed.machines import Fabric, Machine, Namespace
 from testbed.run import Run
@@ -54,13 +54,15 @@ class Plan:
 class DataCentre:
     """A data centre, from `async with` to its end."""
 
-    def __init__(self, run: Run, plan: Plan | None = None) -> None:
+    def __init__(self, run: Run, plan: Plan | None = None, *, kubeconfig: Path | None = None) -> None:
+        """`kubeconfig` names a cluster to use instead of an API server of our own."""
         self.plan = plan or Plan()
+        self._kubeconfig = kubeconfig
         self._run = run
         self._stack = contextlib.AsyncExitStack()
         self._operators: dict[str, Child] = {}
         self.machines: dict[str, Machine] = {}
-        self.control_plane: ControlPlane
+        self.control_plane: ControlPlane | ExistingCluster
         self.fabric: Fabric
         self.azure: EmulatorAdmin
         self.azure_host: Namespace
@@ -82,7 +84,11 @@ class DataCentre:
     async def _start(self) -> None:
         self.fabric = await self._stack.enter_async_context(Fabric(self._run))
         self._stack.push_async_callback(self._stop_children)
-        self.control_plane = ControlPlane(self._run, address=self.fabric.gateway)
+        address = self.fabric.gateway
+        if self._kubeconfig is None:
+            self.control_plane = ControlPlane(self._run, address=address)
+        else:
+            self.control_plane = ExistingCluster(self._run, kubeconfig=self._kubeconfig, address=address)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stack.enter_async_context(self.control_plane))
             group.create_task(self._start_azure())
@@ -126,9 +132,11 @@ class DataCentre:
     async def _install(self) -> None:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
         kubectl = self.control_plane.kubectl
+        if self._kubeconfig is not None:
+            self._stack.push_async_callback(self._uninstall)
         await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
+        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
         await self.apply(
@@ -143,6 +151,13 @@ class DataCentre:
                 for name, machine in self.machines.items()
             )
         )
+
+    async def _uninstall(self) -> None:
+        """Take it all away again: another's cluster outlives us. Namespaces go when its controllers get to it."""
+        kubectl = self.control_plane.kubectl
+        await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+        await kubectl("delete", "-k", str(ROOT / "manifests/testbed"), "--ignore-not-found", "--wait=false")
+        await kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", "--timeout=60s")
 
     async def _start_machine(self, name: str) -> None:
         machine = self.machines[name]
