@@ -113,9 +113,9 @@ async def test_the_node_and_its_lease_are_reported(rig: Rig) -> None:
     assert "farmstead_agent_watch_healthy 1.0" in text
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def own_api(fabric: Fabric) -> AsyncIterator[ControlPlane]:
-    """A control plane that a test may break."""
+    """A control plane that these tests may break; each leaves it as it should be."""
     with Run() as own:
         async with ControlPlane(own, address=fabric.gateway) as control_plane:
             await agents.prepare(control_plane)

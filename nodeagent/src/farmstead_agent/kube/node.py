@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import platform
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -34,12 +33,12 @@ class Node:
         self._members = members
         machine.metrics.gone.set_function(lambda: len(members.unconfirmed))
 
-    async def run(self, trouble: Callable[[], str]) -> None:
+    async def run(self) -> None:
         """Renew the Lease every 10 seconds and keep the status true; ends only by cancellation."""
         while True:
             try:
                 await self._renew()
-                await self._report(trouble())
+                await self._report(self._machine.trouble())
                 delay = RENEW_SECONDS
             except (KubeError, ViewError) as error:
                 log.warning("the machine's Lease or status was not written: %s", error)
