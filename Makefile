@@ -25,8 +25,11 @@ $(UV): | system-python
 	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
+# Another's cluster only where the command names it: an exported KUBECONFIG is not meant for this.
+DEMO_CLUSTER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+
 demo: system-testbed controlplane ## A whole data centre on this machine: clusters, faults, traffic (KEEP=1 leaves it running)
-	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep)
+	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
 
 test: system-testbed lint controlplane ## Everything: lint, types, and all tests with the real parts
 	$(RUN)/pytest

@@ -277,6 +277,15 @@ async def test_the_backends_health_is_read(site: Site) -> None:
     assert status.id == site.key().id
 
 
+async def test_a_change_of_the_backends_health_is_told(site: Site) -> None:
+    share = site.share()
+    await site.declare(share)
+    await site.until(lambda: {one.state for one in site.state(share).backends} == {"Up"}, "the backends")
+    site.azure.states.set("10.0.1.5", "Down", "Down_Probe_HttpStatusCodeError")
+    await site.until(lambda: [one.state for one in site.state(share).backends] == ["Up", "Down"], "the change")
+    assert site.state(share).backends[1].reason == "Down_Probe_HttpStatusCodeError"
+
+
 async def test_calls_are_counted(site: Site) -> None:
     share = site.share()
     await site.declare(share)

@@ -13,8 +13,8 @@ from typing import Any
 from farmstead_api import FarmCluster
 from farmstead_kube import connect
 from testbed.datacentre import NAMESPACE, DataCentre
+from testbed.datacentre.chronicle import Chronicle
 from testbed.datacentre.datacentre import ROOT
-from testbed.demo.chronicle import Chronicle
 from testbed.demo.timeline import Timeline
 from testbed.load.process import Load
 

@@ -212,6 +212,11 @@ impl Node {
         if self.halted.is_some() { halted } else { all }
     }
 
+    /// From now on with these settings.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        self.cfg = settings.clone();
+    }
+
     /// The role.
     pub fn role(&self) -> RoleName {
         self.role.name()
@@ -230,6 +235,11 @@ impl Node {
     /// The incarnation.
     pub fn incarnation(&self) -> Incarnation {
         self.inc
+    }
+
+    /// Whether the own disk failed or is full: only a new process, on a mended disk, takes part again.
+    pub fn in_trouble(&self) -> bool {
+        self.trouble.is_some()
     }
 
     /// Why roles are frozen, if they are.

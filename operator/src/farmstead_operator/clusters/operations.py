@@ -149,15 +149,18 @@ def _advance(
     for old in before:
         step = old
         if old.phase not in ENDED and all(earlier.phase == OperationPhase.SUCCEEDED for earlier in steps):
-            step, acts = _step(observed, operation, old)
+            step, acts = _step(observed, operation, old, known=old.member in nodes)
             if acts:
                 acting[old.member] = operation
         steps.append(step)
     return _status(observed, operation, tuple(steps)), acting
 
 
-def _step(observed: Observed, operation: Operation, old: OperationStep) -> tuple[OperationStep, bool]:
+def _step(observed: Observed, operation: Operation, old: OperationStep, *, known: bool) -> tuple[OperationStep, bool]:
     """How far the member whose turn it is has come, and whether it is to carry the operation now."""
+    if known and old.member not in observed.members:
+        message = "waits for its Member, which is not there yet"
+        return OperationStep(member=old.member, phase=OperationPhase.PENDING, message=message), False
     phase, message, acts = _progress(observed, operation, old.member)
     return OperationStep(member=old.member, phase=phase, message=message[:4096]), acts
 
