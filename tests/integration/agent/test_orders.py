@@ -111,6 +111,12 @@ async def test_the_node_and_its_lease_are_reported(rig: Rig) -> None:
         in text
     )
     assert "farmstead_agent_watch_healthy 1.0" in text
+    writes = [
+        line
+        for line in text.splitlines()
+        if line.startswith('farmstead_agent_api_writes_total{result="ok",what="member"}')
+    ]
+    assert float(writes[0].split()[-1]) <= 6  # on change alone
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
