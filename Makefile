@@ -48,7 +48,10 @@ controlplane: .venv/.ready ## Build etcd, kube-apiserver and kubectl for the tes
 emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
 	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
 
+bench-agent: system-testbed controlplane ## What one agent costs with ten idle members: memory and processor, against its goals
+	$(RUN)/python tests/bench/agent.py
+
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help demo test check lint controlplane emulator clean system-python system-testbed system-rust
+.PHONY: help demo test check lint controlplane emulator bench-agent clean system-python system-testbed system-rust

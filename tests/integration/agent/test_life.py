@@ -99,3 +99,16 @@ async def test_stop_is_a_drain_and_start_brings_it_back(rig: Rig) -> None:
     assert await rig.pids() == []
     await rig.apply()
     await rig.until(ready)
+
+
+async def test_the_machines_shutdown_drains_and_the_boot_starts_again(rig: Rig) -> None:
+    await rig.serving()
+    shutdown = asyncio.create_task(rig.machine.run(FARMSTEAD, "shutdown-machine"))
+    await rig.until(lambda m: m.status.reason == "Draining")
+    assert await rig.served()
+    assert f"{rig.operator.namespace}/web" in await shutdown
+    assert await rig.pids() == []
+    await rig.until(lambda m: m.status.reason == "MachineShutdown")
+    await rig.machine.crash()
+    await rig.machine.boot()
+    await rig.until(ready)

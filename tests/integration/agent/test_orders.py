@@ -111,11 +111,17 @@ async def test_the_node_and_its_lease_are_reported(rig: Rig) -> None:
         in text
     )
     assert "farmstead_agent_watch_healthy 1.0" in text
+    writes = [
+        line
+        for line in text.splitlines()
+        if line.startswith('farmstead_agent_api_writes_total{result="ok",what="member"}')
+    ]
+    assert float(writes[0].split()[-1]) <= 6  # on change alone
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def own_api(fabric: Fabric) -> AsyncIterator[ControlPlane]:
-    """A control plane that a test may break."""
+    """A control plane that these tests may break; each leaves it as it should be."""
     with Run() as own:
         async with ControlPlane(own, address=fabric.gateway) as control_plane:
             await agents.prepare(control_plane)

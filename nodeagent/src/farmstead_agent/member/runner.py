@@ -118,6 +118,8 @@ class MemberRunner:
         time.
         """
         record = store.read(self._directory / "record.json", Record)
+        if record is None:
+            self._group.clean()  # what an earlier member of this name has left must not pass for ours
         alive = self._group.alive()
         now = self._machine.clock.monotonic()
         self._record = adopted(record, self.member, boot_id=self._machine.boot_id, alive=alive, now=now)
