@@ -48,4 +48,7 @@ emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to poi
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help demo test check lint controlplane emulator clean system-python system-testbed system-rust
+bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
+	$(RUN)/python -m testbed.bench_operator
+
+.PHONY: bench-operator help demo test check lint controlplane emulator clean system-python system-testbed system-rust
