@@ -54,4 +54,7 @@ bench-agent: system-testbed controlplane ## What one agent costs with ten idle m
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help demo test check lint controlplane emulator bench-agent clean system-python system-testbed system-rust
+bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
+	$(RUN)/python -m testbed.bench_operator
+
+.PHONY: help demo test check lint controlplane emulator bench-agent bench-operator clean system-python system-testbed system-rust
