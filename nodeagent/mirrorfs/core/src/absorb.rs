@@ -105,7 +105,7 @@ impl Node {
         if again {
             return;
         }
-        self.goal.inconsistent |= flags;
+        self.distrust(|goal| goal.inconsistent |= flags);
         self.goal.joining = None;
         self.goal.mark = self.found;
         self.follows = Some(from);
