@@ -151,7 +151,9 @@ impl Node {
                 if !intake.applying.is_empty() || !intake.waiting.is_empty() {
                     return;
                 }
-                intake.generation = generation;
+                if intake.generation != generation {
+                    *intake = Intake::new(from, generation, first);
+                }
                 wait.owes = owed;
                 self.goal.joining = Some(generation);
             }
