@@ -229,7 +229,7 @@ def test_nobody_leaves_before_another_one_serves() -> None:
     assert [(write.spec.node_name, write.guarded) for write in decided.members] == [("vm2", False)]
     assert "leaves when one is" in condition(decided, "MembersChangePending").message
     ready = {"vm2": member(decided.members[0].spec)}
-    after = plan(replace(now, members=now.members | ready))
+    after = plan(replace(now, members={**now.members, **ready}))
     assert [(write.spec.node_name, write.guarded) for write in after.members] == [("vm1", True)]
 
 
