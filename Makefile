@@ -57,4 +57,5 @@ clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_C
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
 
-.PHONY: help demo test check lint controlplane emulator bench-agent bench-operator clean system-python system-testbed system-rust
+# Every target is a job, none a file; a list by hand would be forgotten.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

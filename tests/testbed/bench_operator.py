@@ -36,7 +36,7 @@ NAMESPACE = "bench"
 GROUP = "bench"
 NODES = 50
 USER = "system:serviceaccount:farmstead-system:farmstead-operator"
-PATIENCE = 120.0
+PATIENCE = 100.0
 MARK = "change "
 
 
@@ -113,7 +113,7 @@ async def main(options: argparse.Namespace) -> None:
             try:
                 await _measure(options, client, operator)
             except BaseException:
-                print(operator.log.read_text()[-4000:], file=sys.stderr)
+                print(operator.log.read_text()[-1500:], file=sys.stderr)
                 raise
             finally:
                 await operator.stop(grace_seconds=10)
