@@ -135,7 +135,7 @@ def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:
 
 
 def _register_deletion(registry: kopf.OperatorRegistry, seen: Seen) -> None:
-    @kopf.on.delete(*KIND, registry=registry)
+    @kopf.on.delete(*KIND, id="deletion", registry=registry)
     async def deleted(uid: str, meta: Any, **_: Any) -> None:
         if reason := seen.deletion_waits_for(uid):
             raise kopf.TemporaryError(reason[:1024], delay=_question(meta["deletionTimestamp"]))
