@@ -54,4 +54,8 @@ bench-agent: system-testbed controlplane ## What one agent costs with ten idle m
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help demo test check lint controlplane emulator bench-agent clean system-python system-testbed system-rust
+bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
+	$(RUN)/python -m testbed.bench_operator
+
+# Every target is a job, none a file; a list by hand would be forgotten.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

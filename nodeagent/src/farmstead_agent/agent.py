@@ -87,7 +87,7 @@ async def _live(settings: Settings, stopping: asyncio.Event) -> None:
     finally:
         await members.end()
         _touch(heartbeat)
-        probe.close()
+        await probe.close()
         launcher.close()
         await machine.client.close()
     log.info("the agent ends; what it has started runs on")
@@ -148,6 +148,5 @@ async def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
             return Answer(status=HTTPStatus.NOT_FOUND, body=b"/metrics\n")
         return Answer(status=HTTPStatus.OK, body=metrics.text(), content_type=CONTENT_TYPE)
 
-    server = await serve(listening(settings.metrics.address, settings.metrics.port), answer)
-    async with server:
-        await server.serve_forever()
+    async with await serve(listening(settings.metrics.address, settings.metrics.port), answer):
+        await asyncio.Event().wait()

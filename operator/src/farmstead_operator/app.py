@@ -45,12 +45,15 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     health, metrics = Health(), Metrics()
     kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
-    client = await connect(kubeconfig=kubeconfig, field_manager=OPERATOR_FIELD_MANAGER)
     async with contextlib.AsyncExitStack() as stack:
+        client = await connect(kubeconfig=kubeconfig, field_manager=OPERATOR_FIELD_MANAGER)
         stack.push_async_callback(client.close)
+        # Connections of its own: a leader that is busy must still be able to say that it leads.
+        voice = await connect(kubeconfig=kubeconfig, field_manager=OPERATOR_FIELD_MANAGER)
+        stack.push_async_callback(voice.close)
         port = await stack.enter_async_context(serving(settings.http, health, metrics))
         log.info("health, readiness and metrics on port %d", port)
-        elector = Elector(client, settings.leader_election, namespace=settings.namespace, identity=settings.identity)
+        elector = Elector(voice, settings.leader_election, namespace=settings.namespace, identity=settings.identity)
         if not await _unless(stop, elector.acquire()):
             return
         health.leading = True

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.25
 RESYNC_SECONDS = 300.0
+AT_ONCE = 8
+"""Passes under way at one time: more of them only make each one slower, and the API server with them."""
 FIRST_BACKOFF = 0.5
 LAST_BACKOFF = 60.0
 
@@ -55,6 +57,7 @@ class Loops:
         self._watcher = watcher
         self._loops: dict[Key, _Loop] = {}
         self._open = False
+        self._turn = asyncio.Semaphore(AT_ONCE)
 
     def wake(self, key: Key) -> None:
         """Something concerns this cluster."""
@@ -81,8 +84,9 @@ class Loops:
         wake_after: float | None = 0.0
         while True:
             await _woken(loop.woken, wake_after)
-            loop.woken.clear()
-            outcome, pause = await self._pass(key, loop)
+            async with self._turn:
+                loop.woken.clear()
+                outcome, pause = await self._pass(key, loop)
             if outcome.over and not loop.woken.is_set():
                 del self._loops[key]
                 return

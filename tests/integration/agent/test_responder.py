@@ -23,8 +23,7 @@ def look(readiness: Readiness) -> Look:
 async def answers() -> AsyncIterator[tuple[Answers, int]]:
     table = Answers(Metrics())
     listener = listening("127.0.0.1", 0)
-    server = await serve(listener, table.answer)
-    async with server:
+    async with await serve(listener, table.answer):
         yield table, listener.getsockname()[1]
 
 
@@ -76,6 +75,25 @@ async def test_silent_clients_do_not_delay_others(answers: tuple[Answers, int]) 
     for _, writer in silent:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_an_end_answers_whom_it_has_accepted_and_leaves_the_rest_to_the_next_process() -> None:
+    with listening("127.0.0.1", 0) as held:  # as the service manager holds it
+        port = held.getsockname()[1]
+        endpoint = await serve(held.dup(), Answers(Metrics()).answer)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await ask(port, b"GET / HTTP/1.1\r\n\r\n")  # so the one before has been accepted
+        closing = asyncio.create_task(endpoint.close())
+        done, _ = await asyncio.wait({closing}, timeout=0.05)
+        assert not done, "it ended with somebody accepted and not answered"
+        late = asyncio.create_task(ask(port, b"GET / HTTP/1.1\r\n\r\n"))
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+        await closing
+        assert not late.done()
+        async with await serve(held.dup(), Answers(Metrics()).answer):
+            assert (await late).startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_port_that_is_taken_is_named() -> None:

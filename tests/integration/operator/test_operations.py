@@ -97,7 +97,7 @@ async def test_a_finished_operation_is_removed_after_its_time(farm: Any) -> None
     await farm.operate("ResetFailures", ttlSecondsAfterFinished=0)
 
     async def removed() -> bool:
-        listing = await farm.control_plane.kubectl("get", "fop", "-n", farm.namespace, "-o", "name")
+        listing: str = await farm.control_plane.kubectl("get", "fop", "-n", farm.namespace, "-o", "name")
         return listing == ""
 
     await farm.until(removed, "no Operation left")

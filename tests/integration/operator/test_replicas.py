@@ -3,12 +3,15 @@
 import signal
 from typing import Any
 
-from farmstead_kube import CONFIG_MAPS, LEASES
+from farmstead_kube import CONFIG_MAPS, LEASES, NotFound
 from testbed.stand_in_agents import StandInAgents
 
 
 async def leader(farm: Any) -> str:
-    lease = await farm.client.get(LEASES, "farmstead-operator", namespace="farmstead-system")
+    try:
+        lease = await farm.client.get(LEASES, "farmstead-operator", namespace="farmstead-system")
+    except NotFound:
+        return ""
     holder: str = lease["spec"].get("holderIdentity", "")
     return holder
 

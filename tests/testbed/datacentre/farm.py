@@ -131,6 +131,15 @@ class Farm:
         assert member is not None
         return member
 
+    async def until_node(self, machine: str, holds: Callable[[FarmNode], bool], *, within: float, what: str) -> None:
+        """Wait for something that a FarmNode shows."""
+
+        def seen() -> bool:
+            node = self.node(machine)
+            return node is not None and holds(node)
+
+        await self.until(seen, within=within, what=f"{machine} {what}")
+
     async def until_balanced(self, machines: Iterable[str], *, within: float) -> None:
         """Wait until the load balancer sends clients to exactly these machines; it tells of no change by itself."""
         wanted = set(machines)

@@ -9,7 +9,6 @@ What they mean is told by `Verdict`, which is pure.
 
 import argparse
 import asyncio
-import contextlib
 import json
 import signal
 import time
@@ -118,11 +117,11 @@ async def ask(host: str, port: int, path: str) -> str:
     return str(status)
 
 
-async def question(what: str, target: str, answers: list[Answer]) -> None:
-    """Ask until cancelled."""
+async def question(what: str, target: str, answers: list[Answer], stopping: asyncio.Event) -> None:
+    """Ask until told to stop; the last question is waited for, since a late answer is what this is here to see."""
     address, _, path = target.partition("/")
     host, _, port = address.rpartition(":")
-    while True:
+    while not stopping.is_set():
         began = time.monotonic()
         outcome = await ask(host, int(port), f"/{path}")
         answers.append(Answer(what, began, time.monotonic(), outcome))
@@ -134,13 +133,10 @@ async def run(targets: Sequence[tuple[str, str]]) -> list[Answer]:
     answers: list[Answer] = []
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    asking = [asyncio.create_task(question(what, target, answers)) for what, target in targets]
-    print(flush=True)  # now they are asked
-    await stopping.wait()
-    for task in asking:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async with asyncio.TaskGroup() as group:
+        for what, target in targets:
+            group.create_task(question(what, target, answers, stopping))
+        print(flush=True)  # now they are asked
     return answers
 
 

@@ -108,6 +108,7 @@ impl Node {
         let alone = matches!(self.role, Role::Alone(_)) && !self.on(Mutation::AloneNeverLooks);
         match &self.role {
             Role::Stop => false,
+            _ if self.halted.is_some() => true,
             Role::Second => self.disk.joining.is_some(),
             Role::Taking(taking) => unsure || taking.fenced,
             _ => unsure || !alone,

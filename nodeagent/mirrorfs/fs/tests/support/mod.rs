@@ -52,7 +52,8 @@ impl Session for DirectSession {
     fn acknowledged(&mut self) -> Result<(), Refusal> {
         let op = codec::decode(&self.wire).expect("our own operation");
         self.direct.count.fetch_add(1, Ordering::Relaxed);
-        self.direct.applier.apply(&op).map_err(|errno| {
+        let result = self.direct.applier.apply(&op);
+        result.map_err(|errno| {
             if errno == Errno::STALE {
                 self.direct.diverged.lock().unwrap().push(format!("peer: {op:?}"));
             }

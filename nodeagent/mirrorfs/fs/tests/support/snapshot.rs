@@ -85,19 +85,20 @@ fn see(root: &Path, path: PathBuf, times: Times, groups: &mut HashMap<u64, PathB
         rdev: if device { meta.rdev() } else { 0 },
         mtime: (times == Times::Exact && !top).then(|| (meta.mtime(), meta.mtime_nsec())),
         target: std::fs::read_link(&full).ok(),
-        xattrs: xattrs(&full),
+        // Two copies agree on ids too; a plain directory has none.
+        xattrs: xattrs(&full, times == Times::Exact),
         data: if file { crc32c::crc32c(&std::fs::read(&full).unwrap()) } else { 0 },
         holes: if file { holes(&full, meta.size()) } else { Vec::new() },
         group,
     }
 }
 
-fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn xattrs(path: &Path, ids: bool) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 65536];
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
     names[..length]
         .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty() && *name != ID_XATTR.as_bytes())
+        .filter(|name| !name.is_empty() && (ids || *name != ID_XATTR.as_bytes()))
         .map(|name| {
             let mut value = vec![0; 65536];
             let length = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
