@@ -25,8 +25,11 @@ $(UV): | system-python
 	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
+# Another's cluster only where the command names it: an exported KUBECONFIG is not meant for this.
+DEMO_CLUSTER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+
 demo: system-testbed controlplane ## A whole data centre on this machine: clusters, faults, traffic (KEEP=1 leaves it running)
-	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep)
+	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
 
 test: system-testbed lint controlplane ## Everything: lint, types, and all tests with the real parts
 	$(RUN)/pytest
@@ -45,10 +48,14 @@ controlplane: .venv/.ready ## Build etcd, kube-apiserver and kubectl for the tes
 emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
 	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
 
+bench-agent: system-testbed controlplane ## What one agent costs with ten idle members: memory and processor, against its goals
+	$(RUN)/python tests/bench/agent.py
+
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
 
-.PHONY: bench-operator help demo test check lint controlplane emulator clean system-python system-testbed system-rust
+# Every target is a job, none a file; a list by hand would be forgotten.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

@@ -1,6 +1,6 @@
 """The emulator's data plane with real sockets: who gets new flows, and what becomes of old ones.
 
-Probe times are divided by 100 (`speed`), so that an interval of 5 s passes in 50 ms; nothing here waits on
+Probe times are divided by 100 (`speed`), so that an interval of 20 s passes in 0.2 s; nothing here waits on
 time.
 """
 
@@ -64,7 +64,7 @@ class Rig:
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     plane = PlaneSettings(speed=100, probe_source="127.77.0.99")
-    settings = Settings(frontends="127.80.7.0/24", data_plane=plane)
+    settings = Settings(frontends="127.80.7.0/24", retry_after=0, data_plane=plane)
     async with (
         serving(*MEMBERS, port=PORT) as backends,
         AzureEmulator(settings) as azure,
@@ -80,7 +80,7 @@ async def rig() -> AsyncIterator[Rig]:
             members=MEMBERS,
             frontend_port=PORT,
             backend_port=PORT,
-            probe={"requestPath": "/healthz"},
+            probe={"requestPath": "/healthz", "intervalInSeconds": 20},
             rule={"enableTcpReset": True},
         )
         await rig.put()

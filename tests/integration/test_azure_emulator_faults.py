@@ -63,7 +63,10 @@ class Rig:
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    async with AzureEmulator(Settings(frontends="127.80.5.0/24")) as azure, network_client(azure) as client:
+    async with (
+        AzureEmulator(Settings(frontends="127.80.5.0/24", retry_after=0)) as azure,
+        network_client(azure) as client,
+    ):
         azure.add_group("rg")
         ip, network = await create_foundations(client)
         rig = Rig(azure, client, load_balancer(azure.subscription_id, frontend_ip=ip, network=network))

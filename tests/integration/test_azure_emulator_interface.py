@@ -19,7 +19,7 @@ def shown():
 
 async def main():
     interface = Interface("farm0")
-    await interface.keep({"10.1.2.3", "10.1.2.4", "127.0.0.9"})
+    await interface.keep({"10.1.2.3", "10.1.2.4", "10.9.9.9", "127.0.0.9"})
     print(*shown())
     await interface.keep({"10.1.2.4"})
     print(*shown())
@@ -32,7 +32,7 @@ asyncio.run(main())
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace of its own needs root")
 def test_addresses_are_added_removed_and_those_of_others_left_alone() -> None:
-    setup = "ip link add farm0 type veth peer name farm1 && ip address add 10.9.9.9/32 dev farm0"
+    setup = "ip link add farm0 type veth peer name farm1 && ip address add 10.9.9.9/32 dev farm0 && ip link set lo up"
     found = subprocess.run(
         ["unshare", "--net", "sh", "-c", f'{setup} && exec "$0" -c "$1"', sys.executable, _SCRIPT],
         capture_output=True,

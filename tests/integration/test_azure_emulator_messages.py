@@ -90,7 +90,10 @@ async def _session(azure: AzureEmulator, client: NetworkManagementClient) -> Non
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def entries() -> list[Entry]:
     """The log of one whole session; who changes an entry changes a copy."""
-    async with AzureEmulator(Settings(frontends="127.80.4.0/24")) as azure, network_client(azure) as client:
+    async with (
+        AzureEmulator(Settings(frontends="127.80.4.0/24", retry_after=0)) as azure,
+        network_client(azure) as client,
+    ):
         await _session(azure, client)
         return list(azure.log.entries)
 

@@ -51,7 +51,7 @@ async def test_it_serves_the_sdk_carries_traffic_and_does_what_it_is_told(azure:
             members=MEMBERS,
             frontend_port=PORT,
             backend_port=PORT,
-            probe={"requestPath": "/healthz"},
+            probe={"requestPath": "/healthz", "intervalInSeconds": 20},
         )
 
         async def put() -> models.LoadBalancer:

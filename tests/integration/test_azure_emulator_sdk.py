@@ -47,7 +47,10 @@ class Rig:
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    async with AzureEmulator(Settings(frontends="127.80.6.0/24")) as azure, network_client(azure) as client:
+    async with (
+        AzureEmulator(Settings(frontends="127.80.6.0/24", retry_after=0)) as azure,
+        network_client(azure) as client,
+    ):
         azure.add_group("rg")
         yield Rig(azure, client, *await create_foundations(client))
 

@@ -32,18 +32,18 @@ SOCKET = "/run/farmstead/agent.sock"
 
 
 async def prepare(control_plane: ControlPlane) -> None:
-    """Install the API and the namespace of the Leases."""
+    """Install the API and the rights that agents have in production."""
     for path in sorted((ROOT / "crds").glob("*.yaml")):
         await control_plane.kubectl("apply", "--server-side", "-f", str(path))
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEASE_NAMESPACE}}
-    await control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    await control_plane.kubectl("apply", "-k", str(ROOT / "manifests/rights"))
     await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
 def install(machine: Machine, control_plane: ControlPlane, *, node: str | None = None, **changes: Any) -> None:
     """Put an agent on a machine that is switched off: its file, and the service with the probe's socket."""
     kubeconfig = machine.path("/etc/farmstead/kubeconfig")
-    kubeconfig.write_text(control_plane.admin_kubeconfig.read_text())
+    who = f"farmstead:node:{node or machine.name}"
+    kubeconfig.write_text(control_plane.kubeconfig_for(user=who, groups=["farmstead:nodes"]).read_text())
     settings = {
         "node": node or machine.name,
         "kubeconfig": "/etc/farmstead/kubeconfig",

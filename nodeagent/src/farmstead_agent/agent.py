@@ -7,6 +7,7 @@ the API server comes last and may be away for as long as it likes. SIGTERM ends 
 import asyncio
 import contextlib
 import fcntl
+import importlib
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farmstead_agent.application.launcher import CgroupLauncher
 from farmstead_agent.checks.http import HttpClient
@@ -21,7 +23,6 @@ from farmstead_agent.clock import SystemClock
 from farmstead_agent.commands import Commands
 from farmstead_agent.control import Control
 from farmstead_agent.errors import ConflictError, PermanentError
-from farmstead_agent.kube.session import Session
 from farmstead_agent.machine import Machine, boot_id
 from farmstead_agent.members import Members
 from farmstead_agent.metrics import CONTENT_TYPE, Metrics
@@ -29,6 +30,9 @@ from farmstead_agent.probe.answers import Answers
 from farmstead_agent.probe.responder import Answer, serve
 from farmstead_agent.probe.sockets import listening, probe_socket
 from farmstead_agent.settings import Settings
+
+if TYPE_CHECKING:
+    from farmstead_agent.kube.session import Session
 
 log = logging.getLogger("farmstead.agent")
 HEARTBEAT_SECONDS = 5.0
@@ -54,7 +58,6 @@ async def _live(settings: Settings, stopping: asyncio.Event) -> None:
     if problem := launcher.problem():
         raise PermanentError(problem, reason="LauncherUnusable")
     metrics = Metrics()
-    session = Session(settings)
     machine = Machine(
         settings=settings,
         boot_id=boot_id(),
@@ -63,20 +66,18 @@ async def _live(settings: Settings, stopping: asyncio.Event) -> None:
         client=HttpClient(),
         metrics=metrics,
         answers=Answers(metrics),
-        tell=session.tell,
     )
     members = Members(machine)
     await members.load(silent_seconds=silence(heartbeat))
     probe = await serve(listener, machine.answers.answer)
     log.info("the probe answers on port %d for %d members", settings.probe.port, len(members.entries))
     members.begin()
-    commands = Commands(machine, members, lambda: session.trouble)
-    control = Control(Path(settings.control_socket), commands.table())
+    control = Control(Path(settings.control_socket), Commands(machine, members).table())
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(control.run(), name="control"),
-                group.create_task(session.run(machine, members), name="session"),
+                group.create_task(_follow(machine, members), name="session"),
                 group.create_task(_beat(heartbeat, members), name="heartbeat"),
                 group.create_task(_serve_metrics(settings, metrics), name="metrics"),
             ]
@@ -86,7 +87,7 @@ async def _live(settings: Settings, stopping: asyncio.Event) -> None:
     finally:
         await members.end()
         _touch(heartbeat)
-        probe.close()
+        await probe.close()
         launcher.close()
         await machine.client.close()
     log.info("the agent ends; what it has started runs on")
@@ -128,6 +129,16 @@ async def _beat(heartbeat: Path, members: Members) -> None:
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
+async def _follow(machine: Machine, members: Members) -> None:
+    """Work with the API server.
+
+    What that takes is loaded now, in a thread, while the probe already answers: it is most of a start's time.
+    """
+    module = await asyncio.to_thread(importlib.import_module, "farmstead_agent.kube.session")
+    session: Session = module.Session(machine.settings)
+    await session.run(machine, members)
+
+
 async def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
     if not settings.metrics.port:
         return
@@ -137,6 +148,5 @@ async def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
             return Answer(status=HTTPStatus.NOT_FOUND, body=b"/metrics\n")
         return Answer(status=HTTPStatus.OK, body=metrics.text(), content_type=CONTENT_TYPE)
 
-    server = await serve(listening(settings.metrics.address, settings.metrics.port), answer)
-    async with server:
-        await server.serve_forever()
+    async with await serve(listening(settings.metrics.address, settings.metrics.port), answer):
+        await asyncio.Event().wait()

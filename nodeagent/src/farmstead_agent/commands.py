@@ -1,7 +1,7 @@
 """What the control socket answers: the members' state, their history, and the machine's shutdown."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from farmstead_agent.control import Command
@@ -13,10 +13,9 @@ from farmstead_api import dump
 class Commands:
     """The commands."""
 
-    def __init__(self, machine: Machine, members: Members, trouble: Callable[[], str]) -> None:
+    def __init__(self, machine: Machine, members: Members) -> None:
         self._machine = machine
         self._members = members
-        self._trouble = trouble
 
     def table(self) -> Mapping[str, Command]:
         """By name."""
@@ -27,7 +26,7 @@ class Commands:
         return {
             "node": self._machine.settings.node,
             "bootID": self._machine.boot_id,
-            "apiServer": self._trouble() or "connected",
+            "apiServer": self._machine.trouble() or "connected",
             "members": [
                 {
                     "namespace": entry.runner.namespace,

@@ -1,10 +1,10 @@
 """What all members of one machine share: who it is, its clocks, its launcher, its probe, its metrics.
 
-Made once at the start; holds no member. `shutting_down` is the one thing that changes.
+Made once at the start; holds no member. The session with the API server joins later, and may never come.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from farmstead_agent.application.base import Launcher
@@ -40,7 +40,10 @@ class Machine:
     client: HttpClient
     metrics: Metrics
     answers: Answers
-    tell: Callable[[Happening], None]
+    tell: Callable[[Happening], None] = field(default=lambda _: None)
+    """Takes what is worth an Event; nobody does while there is no session with the API server."""
+    trouble: Callable[[], str] = field(default=lambda: "not connected yet")
+    """Why Members are not followed now; empty while they are."""
     shutting_down: bool = False
 
     def directory(self, key: str) -> Path:

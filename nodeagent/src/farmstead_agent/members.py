@@ -9,12 +9,14 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from farmstead_agent import store
 from farmstead_agent.desired import Baseline, Verdict, judge
 from farmstead_agent.errors import AgentError
 from farmstead_agent.machine import Machine
 from farmstead_agent.member.runner import MemberRunner
-from farmstead_api.member import Member
+from farmstead_api.member import Member, MemberStatus
 
 log = logging.getLogger("farmstead.members")
 AGAIN_SECONDS = 5
@@ -115,7 +117,7 @@ class Members:
             return
         if entry.runner.removed and entry.runner.member.metadata.uid != member.metadata.uid:
             await self._replace(key, entry, member)
-        else:
+        elif _instructions(member) != _instructions(entry.runner.member):
             await self._save(key, member)
             entry.runner.update(member)
 
@@ -161,12 +163,17 @@ class Members:
         log.info("%s: the member is gone for good", entry.runner.label)
 
     async def _save(self, key: str, member: Member) -> None:
-        await store.write(self._machine.directory(key) / "member.json", member)
+        await store.write(self._machine.directory(key) / "member.json", _instructions(member))
 
     @property
     def unconfirmed(self) -> dict[str, str]:
         """Members that run though the API does not show what is applied, and why: {<namespace>/<cluster>: reason}."""
         return {entry.runner.label: entry.unconfirmed for entry in self.entries.values() if entry.unconfirmed}
+
+
+def _instructions(member: Member) -> Member:
+    """What of a Member the agent works from: not its status, nor what every write of it changes."""
+    return replace(member, status=MemberStatus(), metadata=replace(member.metadata, resource_version=""))
 
 
 async def _live(runner: MemberRunner) -> None:

@@ -1,94 +1,16 @@
-"""The real agent on a machine, with the real API server and real nginx: start, probe, death, restart, drain, stop."""
+"""The real agent on a machine, with the real API server and real nginx: start, probe, death, adoption, stop."""
 
 import asyncio
 import json
-import sys
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import aiohttp
-import pytest_asyncio
-
-from farmstead_api import Member
-from farmstead_api.names import probe_path
-from testbed import agents
-from testbed.controlplane import ControlPlane
-from testbed.machines import Fabric, Machine
-
-CLUSTER = "web"
-FARMSTEAD = Path(sys.executable).with_name("farmstead")
-SPEC = {
-    "application": agents.nginx_scripts(),
-    "listeners": [{"name": "http", "port": 8080}],
-    "probe": {"intervalSeconds": 5},
-    "drain": {"maxSeconds": 30},
-    "checks": [
-        {"name": "nginx", "process": {"name": "nginx"}, "action": "Restart"},
-        {"name": "answers", "http": {"port": 8080, "path": "/healthz"}, "intervalSeconds": 5, "timeoutSeconds": 2},
-    ],
-}
-
-
-def ready(member: Member) -> bool:
-    return member.status.readiness == "Ready"
-
-
-@dataclass
-class Rig:
-    """One machine with an agent, and who gives it Members."""
-
-    machine: Machine
-    operator: agents.Operator
-    http: aiohttp.ClientSession
-
-    @property
-    def node(self) -> str:
-        return self.machine.name
-
-    async def probe(self) -> tuple[int, str]:
-        """What a load balancer hears."""
-        path = probe_path(self.operator.namespace, CLUSTER)
-        async with self.http.get(f"http://{self.machine.address}:{agents.PROBE_PORT}{path}") as answer:
-            return answer.status, await answer.text()
-
-    async def served(self) -> bool:
-        """Whether a client is served now."""
-        try:
-            async with self.http.get(f"http://{self.machine.address}:8080/") as answer:
-                return answer.status == 200
-        except aiohttp.ClientError:
-            return False
-
-    async def pids(self) -> list[int]:
-        """The application's processes, as seen in the machine."""
-        path = f"/sys/fs/cgroup/farmstead/{self.operator.namespace}.{CLUSTER}/app/cgroup.procs"
-        return [int(line) for line in (await self.machine.run("cat", path)).split()]
-
-
-@pytest_asyncio.fixture
-async def rig(fabric: Fabric, control_plane: ControlPlane, namespace: str) -> AsyncIterator[Rig]:
-    await agents.prepare(control_plane)
-    machine = fabric.machine(f"vm-{namespace}")  # a name of its own: Members of other tests stay in the API
-    agents.install(machine, control_plane)
-    try:
-        async with (
-            agents.operating(control_plane, namespace) as operator,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http,
-        ):
-            await operator.add_node(machine.name, machine.address)
-            await machine.boot()
-            yield Rig(machine, operator, http)
-    finally:
-        print(machine.service_log())
-        await fabric.remove(machine)
+from testbed.agent_rig import FARMSTEAD, Rig, ready
 
 
 async def test_a_member_starts_and_is_ready(rig: Rig) -> None:
     assert (await rig.probe())[0] == 503
-    await rig.operator.apply(CLUSTER, rig.node, SPEC)
-    member = await rig.operator.until(CLUSTER, rig.node, ready)
+    await rig.apply()
+    member = await rig.until(ready)
     assert member.status.state == "Up"
     assert member.status.application_revision == "a1"
     assert {r.name: r.state.value for r in member.status.resources} == {
@@ -96,32 +18,39 @@ async def test_a_member_starts_and_is_ready(rig: Rig) -> None:
         "nginx": "Up",
         "answers": "Up",
     }
-    assert await rig.probe() == (200, "Up/Ready Serving: all 2 checks pass\n")
+    assert await rig.probe() == (200, "Up/Ready Serving: 2 of 2 checks pass\n")
     assert await rig.served()
     status = json.loads(await rig.machine.run(FARMSTEAD, "status", "-o", "json"))
     assert status["members"][0]["status"]["state"] == "Up"
+    events = json.loads(await rig.machine.run(FARMSTEAD, "events", "-o", "json"))
+    assert [event["after"] for event in events] == ["Prestart", "Start", "Up"]
 
 
 async def test_a_killed_application_serves_again_within_two_seconds(rig: Rig) -> None:
-    await rig.operator.apply(CLUSTER, rig.node, SPEC)
-    await rig.operator.until(CLUSTER, rig.node, ready)
-    before = await rig.pids()
-    died = time.monotonic()
-    await rig.machine.run("kill", "-KILL", *map(str, before))
-    while not await rig.served():
-        await asyncio.sleep(0.01)
-    took = time.monotonic() - died
-    assert took < 2.0
-    print(f"serving again after {took:.2f} s")
-    member = await rig.operator.until(CLUSTER, rig.node, lambda m: ready(m) and m.status.actions_in_window == 1)
+    before = await rig.serving()
+    assert await rig.kill_application() < 2.0
+    member = await rig.until(lambda m: ready(m) and m.status.actions_in_window == 1)
     assert member.status.last_actions[-1].action == "Restart"
     assert not set(before) & set(await rig.pids())
 
 
+async def test_a_member_that_dies_too_often_stops_until_a_person_acts(rig: Rig) -> None:
+    await rig.apply(failover={"maxActions": 1})
+    await rig.until(ready)
+    await rig.kill_application()
+    await rig.until(lambda m: ready(m) and m.status.actions_in_window == 1)
+    await rig.machine.run("kill", "-KILL", *map(str, await rig.pids()))
+    member = await rig.until(lambda m: m.status.state == "Stopped")
+    assert member.status.reason == "GivenUp"
+    assert "ResetFailures" in member.status.message
+    await rig.apply(failover={"maxActions": 1}, operation={"uid": "u1", "type": "ResetFailures"})
+    member = await rig.until(ready)
+    assert member.status.operation is not None
+    assert member.status.operation.phase == "Succeeded"
+
+
 async def test_the_agent_may_be_killed_at_any_time(rig: Rig) -> None:
-    await rig.operator.apply(CLUSTER, rig.node, SPEC)
-    await rig.operator.until(CLUSTER, rig.node, ready)
-    before = await rig.pids()
+    before = await rig.serving()
     for _ in range(3):
         await rig.machine.kill_service()
         probing = asyncio.create_task(rig.probe())
@@ -132,17 +61,54 @@ async def test_the_agent_may_be_killed_at_any_time(rig: Rig) -> None:
         assert await rig.pids() == before
 
 
+async def test_what_died_while_no_agent_was_there_is_not_called_ready(rig: Rig) -> None:
+    before = await rig.serving()
+    await rig.machine.kill_service()
+    await rig.machine.run("kill", "-KILL", *map(str, before))
+    await rig.machine.start_service()
+    status, reason = await rig.probe()
+    assert status == 503, reason
+    await rig.until(lambda m: ready(m) and m.status.actions_in_window == 1)
+    assert await rig.served()
+
+
+async def test_a_script_goes_on_while_the_agent_is_dead(rig: Rig) -> None:
+    scripts = {
+        "start": "#!/bin/sh\nsleep 1.5\nsleep 1000 &\necho started >> /var/started\n",
+        "stop": "#!/bin/sh\nexit 1\n",
+    }
+    files = [{"name": name, "text": text} for name, text in scripts.items()]
+    await rig.apply(application={"scripts": {"files": files}}, checks=[])
+    await rig.until(lambda m: m.status.reason == "Starting")
+    await rig.machine.kill_service()
+    await rig.machine.start_service()
+    await rig.until(ready)
+    assert rig.machine.path("/var/started").read_text() == "started\n"
+
+
 async def test_stop_is_a_drain_and_start_brings_it_back(rig: Rig) -> None:
-    await rig.operator.apply(CLUSTER, rig.node, SPEC)
-    await rig.operator.until(CLUSTER, rig.node, ready)
+    await rig.serving()
     asked = time.monotonic()
-    await rig.operator.apply(CLUSTER, rig.node, SPEC | {"desiredState": "Stopped"})
-    await rig.operator.until(CLUSTER, rig.node, lambda m: m.status.reason == "Draining")
+    await rig.apply(desiredState="Stopped")
+    await rig.until(lambda m: m.status.reason == "Draining")
     assert (await rig.probe())[0] == 503
     assert await rig.served()
-    member = await rig.operator.until(CLUSTER, rig.node, lambda m: m.status.state == "Stopped")
+    member = await rig.until(lambda m: m.status.state == "Stopped")
     assert 6.0 <= time.monotonic() - asked < 12.0
     assert member.status.application_revision == ""
     assert await rig.pids() == []
-    await rig.operator.apply(CLUSTER, rig.node, SPEC)
-    await rig.operator.until(CLUSTER, rig.node, ready)
+    await rig.apply()
+    await rig.until(ready)
+
+
+async def test_the_machines_shutdown_drains_and_the_boot_starts_again(rig: Rig) -> None:
+    await rig.serving()
+    shutdown = asyncio.create_task(rig.machine.run(FARMSTEAD, "shutdown-machine"))
+    await rig.until(lambda m: m.status.reason == "Draining")
+    assert await rig.served()
+    assert f"{rig.operator.namespace}/web" in await shutdown
+    assert await rig.pids() == []
+    await rig.until(lambda m: m.status.reason == "MachineShutdown")
+    await rig.machine.crash()
+    await rig.machine.boot()
+    await rig.until(ready)

@@ -58,7 +58,7 @@ def overlay(base: Any, change: Any) -> Any:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def crds(control_plane: ControlPlane) -> ControlPlane:
     """The API server with our CRDs."""
-    await control_plane.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
+    await control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
     return control_plane
 

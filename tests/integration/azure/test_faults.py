@@ -188,6 +188,21 @@ async def test_a_wrong_secret(site: Site) -> None:
     await site.in_place(share)
 
 
+async def test_azure_down_at_the_start(site: Site) -> None:
+    """The token endpoint with it."""
+    await site.azure.set_availability(Availability.REFUSE)
+    share = site.share()
+    await site.declare(share)
+    await site.until(lambda: site.state(share).problem is not None, "a word")
+    problem = site.state(share).problem
+    assert problem is not None
+    assert (problem.reason, problem.permanent) == ("AzureUnreachable", False)
+    await site.azure.set_availability(Availability.UNAVAILABLE)
+    await site.asked(2, or_else=lambda: False)
+    await site.azure.set_availability(Availability.UP)
+    await site.in_place(share)
+
+
 async def test_azure_down_during_a_withdrawal(site: Site) -> None:
     share = site.public_share()
     await site.declare(share)

@@ -149,8 +149,10 @@ async def test_foreign_items_stay_as_they_are(site: Site) -> None:
     await site.declare(share)
     await site.in_place(share)
     assert foreign_items(site.model()) == before
-    sent = site.puts()[0].request
+    read, sent = site.azure.log.matching(method="GET", path="loadBalancers/lb")[0].response, site.puts()[0].request
+    assert read is not None
     assert sent is not None
+    assert foreign_items(sent) == read, "what Azure computes goes back as it came, too"
     assert [rule["name"] for rule in sent["properties"]["loadBalancingRules"]] == ["farmstead.shop.web.http"]
     await site.withdraw(share)
     await site.gone(share)
@@ -273,6 +275,15 @@ async def test_the_backends_health_is_read(site: Site) -> None:
     status = site.state(share).status
     assert status.backends_observed_at.endswith("Z")
     assert status.id == site.key().id
+
+
+async def test_a_change_of_the_backends_health_is_told(site: Site) -> None:
+    share = site.share()
+    await site.declare(share)
+    await site.until(lambda: {one.state for one in site.state(share).backends} == {"Up"}, "the backends")
+    site.azure.states.set("10.0.1.5", "Down", "Down_Probe_HttpStatusCodeError")
+    await site.until(lambda: [one.state for one in site.state(share).backends] == ["Up", "Down"], "the change")
+    assert site.state(share).backends[1].reason == "Down_Probe_HttpStatusCodeError"
 
 
 async def test_calls_are_counted(site: Site) -> None:

@@ -30,6 +30,8 @@ async def run(options: argparse.Namespace) -> None:
         frontends=options.frontends,
         delay=options.delay,
         token_lifetime=options.token_lifetime,
+        # Beside the state file: who made that folder removes it, even if this process is killed.
+        folder=options.state_file.resolve().parent if options.state_file else None,
         data_plane=PlaneSettings(speed=options.speed, probe_source=options.probe_source, interface=options.interface),
     )
     async with AzureEmulator(settings) as azure:

@@ -50,7 +50,7 @@ class Admin:
         ):
             handler: _Handler = getattr(self, "_" + name.replace("-", "_"))
             app.router.add_post(f"/emulator/{name}", self._endpoint(handler))
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         found: int = self._runner.addresses[0][1]

@@ -39,9 +39,10 @@ CLIENT_ID = "bbbbbbbb-cccc-dddd-eeee-ffffffffffff"
 class Settings:
     """What may differ from test to test.
 
-    `delay`: seconds that each long-running operation takes. `retry_after`: whole seconds in that header.
-    `frontends`: where public IP addresses are taken from. `token_lifetime`: seconds. `data_plane`: how to
-    carry traffic; None: none is carried, and backends are as healthy as `states` says.
+    `delay`: seconds that each long-running operation takes. `retry_after`: whole seconds in that header; 0 leaves
+    the pace of polling to the client. `frontends`: where public IP addresses are taken from. `token_lifetime`:
+    seconds. `data_plane`: how to carry traffic; None: none is carried, and backends are as healthy as `states` says.
+    `folder`: where its certificates lie while it runs; None: where temporary files are.
     """
 
     host: str = "127.0.0.1"
@@ -52,6 +53,7 @@ class Settings:
     retry_after: int = 1
     token_lifetime: float = 3600.0
     data_plane: PlaneSettings | None = None
+    folder: Path | None = None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -94,7 +96,8 @@ class AzureEmulator:
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="farmstead-azure-")))
+        temporary = tempfile.TemporaryDirectory(prefix="farmstead-azure-", dir=self.settings.folder)
+        folder = Path(self._stack.enter_context(temporary))
         tls = make_tls(folder, self.settings.host)
         token_file = folder / "federated-token"
         token_file.write_text(self.federated_token, encoding="utf-8")

@@ -70,7 +70,7 @@ class Edge:
         """Listen; the port in use, which stays the same through `set_availability`."""
         app = web.Application(client_max_size=32 * 2**20)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         self._address = (host, port)
         await self._listen()

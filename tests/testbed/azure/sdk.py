@@ -38,7 +38,7 @@ async def network_client(azure: Reachable, **options: Any) -> AsyncIterator[Netw
         authority=azure.authority,
         connection_verify=azure.ca_file,
     )
-    settings: dict[str, Any] = {"polling_interval": 1, "retry_total": 0} | options
+    settings: dict[str, Any] = {"polling_interval": 0.05, "retry_total": 0} | options
     client = NetworkManagementClient(
         credential,
         azure.subscription_id,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from testbed.azure import addresses, errors, rules
+from testbed.azure import addresses, errors, reference_rules, rules
 from testbed.azure.defaults import normalise, normalise_child
 from testbed.azure.errors import Json
 from testbed.azure.ids import (
@@ -37,6 +37,7 @@ from testbed.azure.store import (
     with_child,
     without_child,
 )
+from testbed.azure.writes import Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Network:
         self._check_etag(resource, rid, if_match)
         if rid.child:
             return self._delete_child(rid, resource, outcome)
-        error = rules.delete_error(resource, self.store)
+        error = reference_rules.delete_error(resource, self.store)
         if error is not None:
             raise error
         operation = self._start("Delete", rid, resource, outcome)
@@ -245,7 +246,7 @@ class Network:
     ) -> tuple[Resource, Operation]:
         before = self.store.get(rid)
         self._refuse_while_deleting(before)
-        error = rules.first_error(rules.Write(before.id if before else rid, goal, before, self.store))
+        error = rules.first_error(Write(before.id if before else rid, goal, before, self.store))
         if error is not None:
             raise error
         self._keep_addresses(goal, before)

@@ -23,6 +23,7 @@ import aiohttp
 from testbed.child import Child, tail
 from testbed.controlplane.build import programs
 from testbed.controlplane.certificates import Authority, signing_pair
+from testbed.controlplane.kubectl import run_kubectl
 from testbed.run import Run
 
 READY_SECONDS = 60.0
@@ -33,10 +34,6 @@ IN_USE = "address already in use"
 
 class ControlPlaneError(Exception):
     """etcd or kube-apiserver did not start; the message has the end of its log."""
-
-
-class CommandError(Exception):
-    """kubectl failed: what was asked, and what it said."""
 
 
 class ControlPlane:
@@ -157,23 +154,13 @@ class ControlPlane:
 
     async def kubectl(self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
         """Run our kubectl as the administrator, or with `kubeconfig`; gives its output, or CommandError."""
-        kubectl = await asyncio.create_subprocess_exec(
+        return await run_kubectl(
             self.programs / "kubectl",
-            f"--kubeconfig={kubeconfig or self.admin_kubeconfig}",
             *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            kubeconfig=kubeconfig or self.admin_kubeconfig,
             env=self._environment,
+            stdin=stdin,
         )
-        try:
-            output, errors = await kubectl.communicate((stdin or "").encode())
-        finally:
-            if kubectl.returncode is None:
-                kubectl.kill()
-        if kubectl.returncode:
-            raise CommandError(f"kubectl {' '.join(arguments)}: {errors.decode().strip()}")
-        return output.decode()
 
     def logs(self) -> Mapping[str, str]:
         """The end of each program's log, for people."""
@@ -208,7 +195,7 @@ class ControlPlane:
     async def _start_on_free_ports(self) -> None:
         """A port that is free now may be taken a moment later: choose again then, and only then."""
         for attempt in range(1, START_ATTEMPTS + 1):
-            self._etcd_port, self._port = _free_port("127.0.0.1"), _free_port(self._address)
+            self._etcd_port, self._port = free_port("127.0.0.1"), free_port(self._address)
             try:
                 await self._start_etcd()
                 await self.start_apiserver()
@@ -288,7 +275,7 @@ def _flags(flags: Mapping[str, object]) -> list[str]:
     return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def _free_port(address: str) -> int:
+def free_port(address: str) -> int:
     """A port that nobody listens at, outside the range that clients' own ports come from."""
     for port in random.sample(range(20000, 30000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ Nothing in operator or agent knows that it runs here. With `kubeconfig` the API 
 import asyncio
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ from typing import Any
 
 from azure.mgmt.network.models import VirtualNetwork
 
+import farmstead_agent
 from testbed.azure.client import EmulatorAdmin
 from testbed.azure.sdk import network_client
 from testbed.child import Child
-from testbed.controlplane import ControlPlane
+from testbed.controlplane import ControlPlane, ExistingCluster
 from testbed.datacentre import files
 from testbed.machines import Fabric, Machine, Namespace
 from testbed.run import Run
@@ -33,6 +35,7 @@ NAMESPACE = "shop"
 OPERATOR_USER = "system:serviceaccount:farmstead-system:farmstead-operator"
 PROBE_PORT = 9010
 AGENT_CONFIG = "/etc/farmstead/agent.toml"
+_AGENT = (sys.executable, "-m", "farmstead_agent", "--config", AGENT_CONFIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +54,15 @@ class Plan:
 class DataCentre:
     """A data centre, from `async with` to its end."""
 
-    def __init__(self, run: Run, plan: Plan | None = None) -> None:
+    def __init__(self, run: Run, plan: Plan | None = None, *, kubeconfig: Path | None = None) -> None:
+        """`kubeconfig` names a cluster to use instead of an API server of our own."""
         self.plan = plan or Plan()
+        self._kubeconfig = kubeconfig
         self._run = run
         self._stack = contextlib.AsyncExitStack()
         self._operators: dict[str, Child] = {}
         self.machines: dict[str, Machine] = {}
-        self.control_plane: ControlPlane
+        self.control_plane: ControlPlane | ExistingCluster
         self.fabric: Fabric
         self.azure: EmulatorAdmin
         self.azure_host: Namespace
@@ -79,7 +84,11 @@ class DataCentre:
     async def _start(self) -> None:
         self.fabric = await self._stack.enter_async_context(Fabric(self._run))
         self._stack.push_async_callback(self._stop_children)
-        self.control_plane = ControlPlane(self._run, address=self.fabric.gateway)
+        address = self.fabric.gateway
+        if self._kubeconfig is None:
+            self.control_plane = ControlPlane(self._run, address=address)
+        else:
+            self.control_plane = ExistingCluster(self._run, kubeconfig=self._kubeconfig, address=address)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stack.enter_async_context(self.control_plane))
             group.create_task(self._start_azure())
@@ -123,8 +132,11 @@ class DataCentre:
     async def _install(self) -> None:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
         kubectl = self.control_plane.kubectl
-        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/base"))
+        if self._kubeconfig is not None:
+            self._stack.push_async_callback(self._uninstall)
+        await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
         await self.apply(
@@ -140,6 +152,13 @@ class DataCentre:
             )
         )
 
+    async def _uninstall(self) -> None:
+        """Take it all away again: another's cluster outlives us. Namespaces go when its controllers get to it."""
+        kubectl = self.control_plane.kubectl
+        await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+        await kubectl("delete", "-k", str(ROOT / "manifests/testbed"), "--ignore-not-found", "--wait=false")
+        await kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", "--timeout=60s")
+
     async def _start_machine(self, name: str) -> None:
         machine = self.machines[name]
         kubeconfig = self.control_plane.kubeconfig_for(user=f"farmstead:node:{name}", groups=["farmstead:nodes"])
@@ -148,11 +167,22 @@ class DataCentre:
         machine.path(AGENT_CONFIG).write_text(
             files.AGENT_FILE.format(name=name, kubeconfig="/etc/farmstead/kubeconfig")
         )
-        machine.set_service(
-            *(sys.executable, "-m", "farmstead_agent", "--config", AGENT_CONFIG),
-            listen=[("0.0.0.0", PROBE_PORT)],
-        )
+        machine.set_service(*_AGENT, listen=[("0.0.0.0", PROBE_PORT)])
         await machine.boot()
+
+    async def upgrade_agent(self, name: str, *, version: str) -> None:
+        """Install another version of the agent on a machine, in a place of its own, and restart the service with it.
+
+        It is a copy of this one that calls itself by another version.
+        """
+        machine = self.machines[name]
+        place = machine.path(f"/var/lib/farmstead-{version}/farmstead_agent").parent
+        shutil.copytree(Path(farmstead_agent.__file__).parent, place / "farmstead_agent")
+        about = place / f"farmstead-{version}.dist-info/METADATA"
+        about.parent.mkdir()
+        about.write_text(f"Metadata-Version: 2.4\nName: farmstead\nVersion: {version}\n")
+        await machine.replace_service(*_AGENT, env={"PYTHONPATH": f"/var/lib/farmstead-{version}"})
+        await machine.restart_service()
 
     # -- the operator
 
@@ -165,7 +195,7 @@ class DataCentre:
             files.operator_settings(azure=self.azure, kubeconfig=kubeconfig, network_id=self._network_id, extra=extra)
         )
         child = Child(
-            [sys.executable, "-m", "farmstead_operator", "--settings", config],
+            [sys.executable, "-m", "farmstead_operator", "--config", config],
             log=self._run.folder / f"{name}.log",
             cgroup=self._run.cgroup,
         )

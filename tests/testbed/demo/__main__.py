@@ -1,27 +1,29 @@
-"""`python -m testbed.demo [--keep]`: build the data centre, play the story, leave nothing behind."""
+"""`python -m testbed.demo [--keep] [--kubeconfig FILE]`: build the data centre, play the story, leave nothing."""
 
 import argparse
 import asyncio
 import signal
 import sys
+from pathlib import Path
 
-from testbed.controlplane import CommandError
+from testbed.controlplane import CommandError, ControlPlaneError
 from testbed.datacentre import NAMESPACE, DataCentre
 from testbed.demo.story import Story
 from testbed.demo.timeline import Timeline
 from testbed.run import Run
 
 
-async def play(*, keep: bool) -> None:
+async def play(*, keep: bool, kubeconfig: Path | None) -> None:
     """Everything, from an empty machine to an empty machine."""
     timeline = Timeline()
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     timeline.chapter("A data centre on this machine")
-    timeline.say("demo", "starting: etcd, kube-apiserver, Azure (emulated), operator, three machines in three zones")
+    cluster = f"the cluster of {kubeconfig}" if kubeconfig else "etcd, kube-apiserver"
+    timeline.say("demo", f"starting: {cluster}, Azure (emulated), operator, three machines in three zones")
     with Run() as run:
-        async with DataCentre(run) as centre:
+        async with DataCentre(run, kubeconfig=kubeconfig) as centre:
             timeline.say(
                 "demo", f"all of it runs: API server {centre.control_plane.url}, Azure {centre.azure.endpoint}"
             )
@@ -68,9 +70,11 @@ def main() -> None:
     """Run, and end with 1 when the story fails."""
     parser = argparse.ArgumentParser(prog="python -m testbed.demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="go on running afterwards, to look around")
+    parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of an API server of our own")
+    options = parser.parse_args()
     try:
-        asyncio.run(play(keep=parser.parse_args().keep))
-    except (AssertionError, CommandError, TimeoutError) as error:
+        asyncio.run(play(keep=options.keep, kubeconfig=options.kubeconfig))
+    except (AssertionError, CommandError, ControlPlaneError, TimeoutError) as error:
         sys.exit(f"demo: {error}")
 
 

@@ -12,6 +12,7 @@ SOURCES = {
     "demo": "1;37",  # what we do
     "member": "36",
     "cluster": "34",
+    "machine": "33",
     "clients": "32",
     "azure": "35",
     "failed": "1;31",

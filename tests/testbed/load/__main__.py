@@ -45,6 +45,7 @@ class Clients:
         name = f"{'keep-alive' if keep else 'new'}-{number}"
         connection: Connection | None = None
         machine = "?"
+        opened = 0.0
         turn = number
         await self._pause_for(self._pause * number / 16)  # not all in one instant
         while not self._stopping.is_set():
@@ -54,13 +55,16 @@ class Clients:
             try:
                 async with asyncio.timeout(self._timeout):
                     if connection is None or connection.closed_by_peer:
-                        machine = "?"
+                        machine, opened = "?", time.monotonic()
                         connection = await Connection.open(self._host, self._port)
                     answer = await connection.get(path, host=self._host, keep=keep)
             except (ExchangeError, TimeoutError) as error:
                 now = time.monotonic()
                 why = str(error) or f"no answer in {self._timeout:g} s"
-                write(self._account.failure(now=now, seconds=now - began, client=name, machine=machine, why=why))
+                line = self._account.failure(
+                    now=now, seconds=now - began, opened=opened, client=name, machine=machine, why=why
+                )
+                write(line)
                 connection = self._drop(connection)
             else:
                 now = time.monotonic()

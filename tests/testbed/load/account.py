@@ -34,11 +34,13 @@ class Account:
             self.longest_gap, self.longest_gap_at = gap, now - gap
         self._last_answer = now
 
-    def failure(self, *, now: float, seconds: float, client: str, machine: str, why: str) -> dict[str, Any]:
-        """A request failed after `seconds`; gives the line to write."""
+    def failure(
+        self, *, now: float, seconds: float, opened: float, client: str, machine: str, why: str
+    ) -> dict[str, Any]:
+        """A request failed after `seconds` on a connection that was asked for at `opened`; gives the line to write."""
         self.failed += 1
         self._tick_failed += 1
-        return {"failure": why, "at": now, "seconds": seconds, "client": client, "machine": machine}
+        return {"failure": why, "at": now, "seconds": seconds, "opened": opened, "client": client, "machine": machine}
 
     def tick(self, *, now: float) -> dict[str, Any]:
         """Counts since the last tick."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from testbed.load.truth import Answer, Verdict
 from testbed.machines import Host
 
 
@@ -34,9 +35,7 @@ class Load:
     ) -> "Load":
         """Start clients on `host` against `target` (host:port), asking for `paths` in turn."""
         options = [option for path in paths for option in ("--path", path)]
-        command = [sys.executable, "-m", "testbed.load", "--target", target, *options, *arguments]
-        process = await asyncio.create_subprocess_exec(*host.inside(command), stdout=asyncio.subprocess.PIPE)
-        return cls(process, tell=tell)
+        return cls(await _start(host, "testbed.load", "--target", target, *options, *arguments), tell=tell)
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -78,3 +77,32 @@ class Load:
         await self._reader
         await self._process.wait()
         return self.total
+
+
+class Truth:
+    """A running comparison of a probe with its application. `await stop()` gives the verdict."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, host: Host, *, probe: str, application: str) -> "Truth":
+        """Ask both (host:port/path) from `host`; returns when it has begun."""
+        process = await _start(host, "testbed.load.truth", "--probe", probe, "--application", application)
+        assert process.stdout is not None
+        await process.stdout.readline()
+        return cls(process)
+
+    async def stop(self) -> Verdict:
+        """End it."""
+        self._process.send_signal(signal.SIGTERM)
+        output, _ = await self._process.communicate()
+        return Verdict(Answer(*json.loads(line)) for line in output.splitlines())
+
+
+async def _start(host: Host, module: str, *arguments: str) -> asyncio.subprocess.Process:
+    """Start one of our programs on `host`; it ends with us at the latest."""
+    command = [sys.executable, "-m", module, *arguments]
+    return await asyncio.create_subprocess_exec(
+        *("setpriv", "--pdeathsig", "KILL", "--"), *host.inside(command), stdout=asyncio.subprocess.PIPE
+    )

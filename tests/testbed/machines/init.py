@@ -91,6 +91,10 @@ class Service:
         for address, port in self._plan["listen"]:
             self._sockets.append(socket.create_server((address, port), backlog=1024))
 
+    def replace(self, argv: list[str], environment: dict[str, str]) -> None:
+        """Have another program from the next start on; the sockets stay as they are."""
+        self._plan["service"], self._plan["environment"] = argv, environment
+
     def start(self) -> None:
         """Start it, unless it runs."""
         if self.pid is not None:
@@ -172,6 +176,8 @@ def obey(service: Service, order: dict[str, Any]) -> dict[str, int | None]:
     match order["do"]:
         case "listen":
             service.listen()
+        case "replace":
+            service.replace(order["service"], order["environment"])
         case "start":
             service.start()
         case "stop":

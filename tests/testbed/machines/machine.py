@@ -62,8 +62,14 @@ class Machine(Host):
         self._plan = {
             "service": [str(word) for word in argv],
             "listen": list(listen),
-            "environment": {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})},
+            "environment": _environment(env),
         }
+
+    async def replace_service(self, *argv: str | Path, env: Mapping[str, str] | None = None) -> None:
+        """Install another program as the service of a machine that runs: it is used from the next start on."""
+        changed = {"service": [str(word) for word in argv], "environment": _environment(env)}
+        self._plan |= changed
+        await self._order("replace", **changed)
 
     # -- power
 
@@ -203,6 +209,10 @@ class Machine(Host):
             raise MachineError(f"{self.name} went down by itself. Its console:\n{console}")
         answer: dict[str, object] = json.loads(line)
         return answer
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    return {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})}
 
 
 def _disk(run: Run, folder: Path) -> Path:

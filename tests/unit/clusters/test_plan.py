@@ -207,13 +207,13 @@ def test_a_restarted_operator_does_not_forget_what_it_knew_of_the_balancer() -> 
 
 def test_who_leaves_is_guarded_then_deleted_then_released() -> None:
     now = settled(cluster())
-    now = replace(now, nodes=now.nodes | {"vm1": node("vm1", pool="other")})
+    now = replace(now, nodes={**now.nodes, "vm1": node("vm1", pool="other")})
     first = plan(now)
     assert [(write.spec.node_name, write.guarded) for write in first.members] == [("vm1", True)]
-    now = replace(now, members=now.members | {"vm1": guarded(now.members["vm1"])})
+    now = replace(now, members={**now.members, "vm1": guarded(now.members["vm1"])})
     second = plan(now)
     assert [one.spec.node_name for one in second.deletions] == ["vm1"]
-    now = replace(now, members=now.members | {"vm1": let_go(deleted(now.members["vm1"]))})
+    now = replace(now, members={**now.members, "vm1": let_go(deleted(now.members["vm1"]))})
     third = plan(now)
     assert third.releases == (), "first the status stops to list it"
     assert third.status is not None
@@ -229,7 +229,7 @@ def test_nobody_leaves_before_another_one_serves() -> None:
     assert [(write.spec.node_name, write.guarded) for write in decided.members] == [("vm2", False)]
     assert "leaves when one is" in condition(decided, "MembersChangePending").message
     ready = {"vm2": member(decided.members[0].spec)}
-    after = plan(replace(now, members=now.members | ready))
+    after = plan(replace(now, members={**now.members, **ready}))
     assert [(write.spec.node_name, write.guarded) for write in after.members] == [("vm1", True)]
 
 
@@ -342,7 +342,7 @@ def test_an_operation_travels_to_one_member_after_the_other(kind: OperationType,
     done = MemberOperationStatus(uid="u-op", phase=OperationPhase.SUCCEEDED)
     now = replace(
         now,
-        members=now.members | {"vm1": member(spec, operation=done)},
+        members={**now.members, "vm1": member(spec, operation=done)},
         operations=(changed(now.operations[0], status=status),),
     )
     after = plan(now)
@@ -364,7 +364,7 @@ def test_an_operation_travels_to_one_member_after_the_other(kind: OperationType,
 def test_who_ends_which_hold(held: HeldState, kind: OperationType, after: HeldState | None) -> None:
     now = settled(cluster())
     spec = changed(now.members["vm1"].spec, override=Override(state=held))
-    now = replace(now, members=now.members | {"vm1": member(spec)}, operations=(operation(kind, member="vm1"),))
+    now = replace(now, members={**now.members, "vm1": member(spec)}, operations=(operation(kind, member="vm1"),))
     write = next(write.spec for write in plan(now).members if write.spec.node_name == "vm1")
     assert (write.override.state if write.override else None) == after
 
@@ -374,7 +374,7 @@ def test_a_restart_of_all_skips_who_is_held_and_fails_at_who_is_silent() -> None
     spec = changed(now.members["vm1"].spec, override=Override(state=HeldState.DRAINED))
     now = replace(
         now,
-        members=now.members | {"vm1": member(spec)},
+        members={**now.members, "vm1": member(spec)},
         silent={"vm2": "long ago"},
         operations=(operation(OperationType.RESTART),),
     )

@@ -25,7 +25,7 @@ def test_the_time_before_the_first_answer_is_a_gap_too() -> None:
 def test_a_tick_counts_since_the_tick_before() -> None:
     account = Account(started=0.0)
     account.answered(now=0.1, seconds=0.5, machine="vm2")
-    account.failure(now=0.2, seconds=0.1, client="new-0", machine="vm2", why="connect: refused")
+    account.failure(now=0.2, seconds=0.1, opened=0.1, client="new-0", machine="vm2", why="connect: refused")
     assert account.tick(now=1.0) == {"at": 1.0, "by_machine": {"vm2": 1}, "failed": 1, "slowest": 0.5, "gap": 0.1}
     assert account.tick(now=2.0) == {"at": 2.0, "by_machine": {}, "failed": 0, "slowest": 0.0, "gap": 0.0}
     assert account.total()["failed"] == 1

@@ -23,15 +23,13 @@ pub struct Cut {
 }
 
 impl Node {
-    /// Begins a checkpoint when one is due, on the primary.
+    /// Begins a checkpoint when one is due, on the primary: after a join, then at intervals, or when the log is crowded.
     pub(crate) fn begin_checkpoint(&mut self, now: Time) -> bool {
-        let due = self.cfg.checkpoint.is_some() && now >= self.next_cut || self.log.is_crowded();
+        let due = self.next_cut.is_some_and(|at| now >= at) || self.log.is_crowded();
         if !matches!(self.role, Role::Prim) || !due || self.cut.is_some() {
             return false;
         }
-        if let Some(every) = self.cfg.checkpoint {
-            self.next_cut = now + every;
-        }
+        self.next_cut = self.cfg.checkpoint.map(|every| now + every);
         let number = self.goal.mark.checkpoint + 1;
         self.log.cut(self.window.entries.values().map(|entry| entry.op.object));
         self.cut = Some(Cut { number, here: false, there: !self.on(Mutation::CheckpointAlone) });

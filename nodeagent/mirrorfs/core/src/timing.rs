@@ -136,9 +136,12 @@ impl Node {
                 times.extend(self.granted.map(|sent| sent + self.cfg.doubt()));
                 times.extend(self.lease());
                 times.extend(self.cfg.stall.zip(self.window.oldest_unanswered()).map(|(stall, t)| t + stall));
-                times.extend(self.cfg.checkpoint.map(|_| self.next_cut));
+                times.extend(self.next_cut);
             }
-            Role::Frozen(frozen) => times.push(frozen.since + self.cfg.give_up),
+            Role::Frozen(frozen) => {
+                times.push(frozen.since + self.cfg.give_up);
+                times.push(self.granted.unwrap_or(frozen.since) + self.cfg.doubt());
+            }
             Role::Alone(_) => {
                 times.extend(self.peer.heard.map(|heard| heard + self.cfg.lease));
                 times.extend(self.resync.as_ref().and_then(|r| r.frozen).map(|t| t + self.cfg.doubt()));

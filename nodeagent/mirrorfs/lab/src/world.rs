@@ -9,7 +9,7 @@ use mirror_core::message::{Kind, Message};
 use mirror_core::{
     Acknowledgement, Event, Holder, Notice, Order, Read, Record, RoleName, Settings, Span, Time, Written,
 };
-use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// How often each thing may still happen in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -30,8 +30,10 @@ pub struct Budget {
     pub unknowns: u8,
     /// Exchanges with the witness that fail without effect.
     pub failures: u8,
-    /// Moments in which time passes although something was ready to happen (slow messages, disks, nodes).
+    /// Frames to a node that are under way for long, or a witness that answers late.
     pub delays: u8,
+    /// Daemons that stand still while time goes on.
+    pub pauses: u8,
     /// Planned switches.
     pub switches: u8,
     /// Forced promotions.
@@ -44,8 +46,6 @@ pub struct Budget {
     pub rollbacks: u8,
     /// Record versions.
     pub versions: u8,
-    /// How long a run lasts.
-    pub time: i16,
 }
 
 /// One thing that happens.
@@ -59,6 +59,14 @@ pub enum Step {
     Cut(u8),
     /// ... no longer.
     Heal(u8),
+    /// Frames to a node are under way for long from now on.
+    Hold(u8),
+    /// ... no longer.
+    Release(u8),
+    /// A daemon stands still from now on.
+    Pause(u8),
+    /// ... no longer.
+    Resume(u8),
     /// The witness answers a node.
     Witness(u8),
     /// The witness can't be reached: no effect.
@@ -110,7 +118,7 @@ pub enum Asked {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     /// Both machines.
-    pub hosts: [Host; 2],
+    pub hosts: [Rc<Host>; 2],
     /// The witness.
     pub witness: Record,
     /// The record before the last change.
@@ -119,6 +127,10 @@ pub struct World {
     pub net: [[Vec<Parcel>; 2]; 2],
     /// Frames to this node are lost.
     pub cut: [bool; 2],
+    /// Frames to this node are under way for long.
+    pub held: [bool; 2],
+    /// This node does nothing, while time goes on.
+    pub paused: [bool; 2],
     /// Who asked what.
     pub asked: [Asked; 2],
     /// PUTs that were given up and may still land.
@@ -128,7 +140,7 @@ pub struct World {
     /// Changes that were acknowledged, and by which object.
     pub acked: Vec<u64>,
     /// Who was recorded primary in which generation.
-    pub history: BTreeSet<(Generation, NodeId)>,
+    pub history: Vec<(Generation, NodeId)>,
     /// The next change's handle.
     pub next_body: u8,
     /// A person forced something, or undid the witness: promises about one primary are theirs.
@@ -146,7 +158,7 @@ const NOW: Time = Time(0);
 impl World {
     /// Two new machines and a record in generation 0 that names the first as the source.
     pub fn new(settings: &Settings, objects: usize) -> Self {
-        let hosts = [Host::new(1, 2, objects), Host::new(2, 1, objects)];
+        let hosts = [Host::new(1, 2, objects), Host::new(2, 1, objects)].map(Rc::new);
         let witness = Record {
             uid: 1,
             version: 1,
@@ -164,11 +176,13 @@ impl World {
             backup: witness,
             net: Default::default(),
             cut: [false; 2],
+            held: [false; 2],
+            paused: [false; 2],
             asked: [Asked::Nothing; 2],
             late: Vec::new(),
             wake: [NOW; 2],
             acked: vec![0; objects],
-            history: BTreeSet::new(),
+            history: Vec::new(),
             next_body: 0,
             forced: false,
             left: Budget::default(),
@@ -176,7 +190,7 @@ impl World {
             waiting: Default::default(),
         };
         for i in 0..2 {
-            let outs = world.hosts[i].start(settings, NOW);
+            let outs = world.host(i).start(settings, NOW);
             world.follow(settings, i, outs);
         }
         world
@@ -195,6 +209,15 @@ impl World {
         world
     }
 
+    /// The same world with other settings (a guard switched off).
+    pub fn with(&self, settings: &Settings) -> Self {
+        let mut world = self.clone();
+        for host in world.hosts.iter_mut().map(Rc::make_mut) {
+            host.node.iter_mut().for_each(|node| node.reconfigure(settings));
+        }
+        world
+    }
+
     /// Lets everything happen in turn, nothing fail, until `done`; false if that takes more than `steps`.
     pub fn run_fairly(&mut self, settings: &Settings, steps: usize, done: impl Fn(&World) -> bool) -> bool {
         for _ in 0..steps {
@@ -202,15 +225,6 @@ impl World {
                 return true;
             }
             let step = self.fair_step();
-            if std::env::var("DBG").is_ok() {
-                eprintln!(
-                    "{step:?} {self} wake {:?} logs {:?}",
-                    self.wake,
-                    self.hosts.iter().map(|h| h.logged()).collect::<Vec<_>>()
-                );
-            }
-            self.left.time = i16::MAX;
-            self.left.delays = 0;
             self.take(settings, step);
         }
         done(self)
@@ -221,27 +235,44 @@ impl World {
         ready.into_iter().next().unwrap_or(Step::Advance)
     }
 
-    /// What is ready to happen without any fault or any time.
-    fn ready(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for i in 0..2u8 {
-            let host = &self.hosts[usize::from(i)];
-            if host.node.is_some() && self.wake[usize::from(i)] <= NOW {
-                steps.push(Step::Tick(i));
-            }
-            if host.state_next.is_some() {
-                steps.push(Step::Persist(i));
-            }
-            if self.asked[usize::from(i)] != Asked::Nothing {
-                steps.push(Step::Witness(i));
-            }
-            for class in 0..2u8 {
-                if !self.net[usize::from(i)][usize::from(class)].is_empty() {
-                    steps.push(Step::Deliver(i, class));
-                }
+    /// What is ready to happen to one node by itself, without any fault or any time.
+    fn ready_at(&self, i: u8) -> Vec<Step> {
+        let (mut steps, at) = (Vec::new(), usize::from(i));
+        let host = &self.hosts[at];
+        if host.node.is_none() || self.paused[at] {
+            return steps;
+        }
+        if self.wake[at] <= NOW {
+            steps.push(Step::Tick(i));
+        }
+        if host.state_next.is_some() {
+            steps.push(Step::Persist(i));
+        }
+        for class in 0..2u8 {
+            if !self.held[at] && !self.net[at][usize::from(class)].is_empty() {
+                steps.push(Step::Deliver(i, class));
             }
         }
         steps
+    }
+
+    fn answers(&self) -> impl Iterator<Item = Step> + '_ {
+        (0..2u8).filter(|i| self.asked[usize::from(*i)] != Asked::Nothing).map(Step::Witness)
+    }
+
+    /// What may happen next without a fault.
+    ///
+    /// Two nodes' own steps commute: neither sees the other but through frames, and a frame that is sent before a cut or a
+    /// death is lost like one sent after it. So one order of them stands for all: first all of node 0, then of node 1, then
+    /// the witness's answers (these do not commute: both orders), then time. What is slow is a fault of its own (`Pause`, `Hold`).
+    fn ready(&self) -> Vec<Step> {
+        for i in 0..2 {
+            let steps = self.ready_at(i);
+            if !steps.is_empty() {
+                return steps;
+            }
+        }
+        self.answers().collect()
     }
 
     /// Nothing is under way.
@@ -252,9 +283,9 @@ impl World {
     /// Everything that may happen now.
     pub fn steps(&self) -> Vec<Step> {
         let left = &self.left;
-        let ready = self.ready();
-        let mut steps = ready.clone();
-        if left.time > 0 && (ready.is_empty() || left.delays > 0) {
+        let mut steps = self.ready();
+        let only_answers = steps.iter().all(|step| matches!(step, Step::Witness(_)));
+        if steps.is_empty() || left.delays > 0 && only_answers {
             steps.push(Step::Advance);
         }
         for i in 0..2u8 {
@@ -283,6 +314,16 @@ impl World {
         if self.cut[at] {
             steps.push(Step::Heal(i));
         }
+        if self.held[at] {
+            steps.push(Step::Release(i));
+        } else if left.delays > 0 && !self.net[at].iter().all(Vec::is_empty) {
+            steps.push(Step::Hold(i));
+        }
+        if self.paused[at] {
+            steps.push(Step::Resume(i));
+        } else if left.pauses > 0 {
+            steps.push(Step::Pause(i));
+        }
         match self.asked[at] {
             Asked::Get if left.failures > 0 => steps.push(Step::Fail(i)),
             Asked::Put(..) if left.unknowns > 0 => {
@@ -298,7 +339,7 @@ impl World {
             return;
         }
         let serves = host.serves(NOW);
-        if left.writes > 0 && serves {
+        if left.writes > 0 && serves && !self.paused[at] {
             for object in 0..host.cache.len() {
                 steps.push(Step::Write(i, u8::try_from(object).unwrap_or(0)));
             }
@@ -331,7 +372,7 @@ impl World {
         match step {
             Step::Deliver(i, class) => {
                 let parcel = self.net[usize::from(i)][usize::from(class)].remove(0);
-                let outs = self.hosts[usize::from(i)].receive(NOW, parcel);
+                let outs = self.host(i.into()).receive(NOW, parcel);
                 self.follow(settings, i.into(), outs);
             }
             Step::Lose(i, class) => {
@@ -349,6 +390,16 @@ impl World {
                     self.event(settings, at, Event::Reconnected);
                 }
             }
+            Step::Hold(i) => {
+                self.left.delays -= 1;
+                self.held[usize::from(i)] = true;
+            }
+            Step::Release(i) => self.held[usize::from(i)] = false,
+            Step::Pause(i) => {
+                self.left.pauses -= 1;
+                self.paused[usize::from(i)] = true;
+            }
+            Step::Resume(i) => self.paused[usize::from(i)] = false,
             Step::Witness(i) => self.witness_answers(settings, i.into()),
             Step::Fail(i) => {
                 self.left.failures -= 1;
@@ -371,20 +422,20 @@ impl World {
             }
             Step::Kill(i, landed) => {
                 self.left.kills -= 1;
-                self.hosts[usize::from(i)].kill(landed);
+                self.host(i.into()).kill(landed);
                 self.dies(i.into());
             }
             Step::Crash(i, landed) => {
                 self.left.crashes -= 1;
-                self.hosts[usize::from(i)].crash(landed);
+                self.host(i.into()).crash(landed);
                 self.dies(i.into());
             }
             Step::Reimage(i) => {
                 self.left.reimages -= 1;
-                self.hosts[usize::from(i)].reimage();
+                self.host(i.into()).reimage();
             }
             Step::Start(i) => {
-                let outs = self.hosts[usize::from(i)].start(settings, NOW);
+                let outs = self.host(i.into()).start(settings, NOW);
                 self.follow(settings, i.into(), outs);
             }
             Step::Switch(i) => {
@@ -400,12 +451,12 @@ impl World {
             }
             Step::DiskFails(i) => {
                 self.left.disks -= 1;
-                self.hosts[usize::from(i)].failing = true;
+                self.host(i.into()).failing = true;
                 self.event(settings, i.into(), Event::DiskError);
             }
             Step::Flush(i) => {
                 self.left.flushes -= 1;
-                let host = &mut self.hosts[usize::from(i)];
+                let host = self.host(i.into());
                 host.disk = host.cache.clone();
             }
             Step::Rollback => {
@@ -417,17 +468,24 @@ impl World {
         }
     }
 
+    fn host(&mut self, i: usize) -> &mut Host {
+        Rc::make_mut(&mut self.hosts[i])
+    }
+
     fn event(&mut self, settings: &Settings, i: usize, event: Event) {
-        let outs = self.hosts[i].handle(NOW, event);
+        let outs = self.host(i).handle(NOW, event);
         self.follow(settings, i, outs);
     }
 
     fn dies(&mut self, i: usize) {
         if let Asked::Put(expect, record) = self.asked[i] {
-            self.late.push((expect, record));
+            if expect == self.witness.version && !self.late.contains(&(expect, record)) {
+                self.late.push((expect, record));
+            }
         }
         self.asked[i] = Asked::Nothing;
         self.net[i] = Default::default();
+        self.paused[i] = false;
         self.waiting[i].clear();
     }
 
@@ -441,18 +499,17 @@ impl World {
         if !self.ready().is_empty() {
             self.left.delays -= 1;
         }
-        let up = |i: &usize| self.hosts[*i].node.is_some();
+        let up = |i: &usize| self.hosts[*i].node.is_some() && !self.paused[*i];
         let wakes = (0..2).filter(up).map(|i| self.wake[i]);
         let gates = self.hosts.iter().filter_map(|host| host.gate);
         let next = wakes.chain(gates).filter(|time| *time > NOW).min().unwrap_or(Time(1));
         let by = Span(next.0);
-        self.left.time = self.left.time.saturating_sub(i16::try_from(by.0).unwrap_or(i16::MAX));
         self.shift(by);
     }
 
     fn shift(&mut self, by: Span) {
-        let floor = Time(-30);
-        for host in &mut self.hosts {
+        let floor = Time(-13);
+        for host in self.hosts.iter_mut().map(Rc::make_mut) {
             if let Some(node) = &mut host.node {
                 node.shift(by, floor);
             }
@@ -483,11 +540,14 @@ impl World {
         }
         self.backup = self.witness;
         self.witness = Record { version: expect + 1, ..record };
-        self.history.insert((record.generation, record.primary.node));
+        self.history.push((record.generation, record.primary.node));
         self.left.versions = self.left.versions.saturating_sub(1);
-        if let Some(host) = self.hosts.iter_mut().find(|host| record.holder(host.me).is_some_and(|h| h.inc == host.inc))
-        {
-            host.reimaged = false;
+        // What expects an older version can never take effect any more.
+        let version = self.witness.version;
+        self.late.retain(|(expect, _)| *expect == version);
+        let named = |host: &Host| record.holder(host.me).is_some_and(|holder| holder.inc == host.inc);
+        if let Some(host) = self.hosts.iter_mut().find(|host| host.reimaged && named(host)) {
+            Rc::make_mut(host).reimaged = false;
         }
         Written::Stored(self.witness)
     }
@@ -508,7 +568,7 @@ impl World {
         if let Asked::Put(expect, record) = std::mem::replace(&mut self.asked[i], Asked::Nothing) {
             if landed {
                 self.put(expect, record);
-            } else if !self.late.contains(&(expect, record)) {
+            } else if expect == self.witness.version && !self.late.contains(&(expect, record)) {
                 self.late.push((expect, record));
             }
         }
@@ -523,15 +583,16 @@ impl World {
                 Out::Send(parcel) => self.send(i, parcel),
                 Out::Read => self.asked[i] = Asked::Get,
                 Out::Write { expect, record } => self.asked[i] = Asked::Put(expect, record),
-                Out::Persist | Out::Later(_) | Out::Started => {}
+                Out::Persist | Out::Later(_) => {}
+                Out::Started => self.started(i),
                 Out::Killed => self.waiting[i].clear(),
                 Out::PersistLog => self.event(settings, i, Event::LogPersisted),
                 Out::Apply(generation, op) => {
-                    let outcome = self.hosts[i].apply(generation, op, durable);
+                    let outcome = self.host(i).apply(generation, op, durable);
                     self.event(settings, i, Event::Applied { generation, seq: op.seq, outcome });
                 }
                 Out::Flush(number) => {
-                    self.hosts[i].flush(number);
+                    self.host(i).flush(number);
                     self.event(settings, i, Event::Flushed { number });
                 }
                 Out::Compare => {
@@ -577,7 +638,8 @@ impl World {
         }
         let class = usize::from(!matches!(parcel.frame.message, Message::Beacon { .. } | Message::Answer { .. }));
         let queue = &mut self.net[to][class];
-        if !queue.contains(&parcel) {
+        // More than a few frames fill the connection; it breaks, and what follows is lost.
+        if queue.len() < 4 && !queue.contains(&parcel) {
             queue.push(parcel);
         }
     }
@@ -587,6 +649,15 @@ impl World {
         let (body, object) = self.waiting[i].remove(at);
         if done {
             self.acked[usize::from(object)] |= 1 << body;
+        }
+    }
+
+    /// The application starts: whatever its former primary may still send must be fenced off, durably.
+    fn started(&mut self, i: usize) {
+        let fence = self.hosts[i].state.map_or(Generation(0), |state| state.fence);
+        let former = self.history.iter().filter(|(_, node)| *node == self.hosts[i].peer).map(|(g, _)| *g).max();
+        if former.is_some_and(|generation| generation >= fence) && !self.forced {
+            self.broken = Some("I6: the application starts before the fence stands");
         }
     }
 
@@ -674,12 +745,14 @@ impl World {
     /// Whether the world ends well by itself: no more faults, everything is up, what is cut one way stays cut.
     pub fn ends_well(&self, settings: &Settings) -> bool {
         let mut world = self.clone();
-        world.left = Budget { time: i16::MAX, versions: u8::MAX, ..Budget::default() };
+        world.left = Budget { versions: u8::MAX, ..Budget::default() };
         for i in 0..2u8 {
             if world.hosts[usize::from(i)].node.is_none() {
                 world.take(settings, Step::Start(i));
             }
         }
+        world.held = [false; 2];
+        world.paused = [false; 2];
         if world.cut == [true, true] {
             world.take(settings, Step::Heal(0));
             world.take(settings, Step::Heal(1));

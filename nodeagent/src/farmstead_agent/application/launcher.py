@@ -4,8 +4,8 @@
                                 /steps/<id>      the supervisor of one script
                                 /steps/<id>/run  that script, unless it is `start` (which runs in app)
 
-On disk, in the member's directory: steps/<id>.json (what is to run), steps/<id>.result.json (how it ended),
-output/<name>.log (what it wrote). All of it is found again by the next agent.
+On disk, in the member's directory: steps/<id>.json (what is to run), <id>.begun.json (a supervisor has taken it),
+<id>.result.json (how it ended), output/<name>.log (what it wrote). All of it is found again by the next agent.
 """
 
 import asyncio
@@ -103,6 +103,7 @@ class CgroupGroup:
             "timeout": command.timeout_seconds,
             "stays": command.stays,
             "output": str(output),
+            "begun": str(files.begun),
             "result": str(files.result),
         }
         files.command.write_text(json.dumps(content))
@@ -130,7 +131,7 @@ class CgroupGroup:
     async def resume(self, command_id: str) -> RunningStep | None:
         """Find a command again, by what is on disk and what lives in its cgroup."""
         files = self._files(command_id)
-        if not files.command.exists():
+        if not files.begun.exists():
             return None
         return SupervisedStep(group=self._path / "steps" / command_id, result=files.result)
 
@@ -155,6 +156,8 @@ class _Files:
 
     def __init__(self, directory: Path, command_id: str) -> None:
         self.command = directory / f"{command_id}.json"
+        self.begun = directory / f"{command_id}.begun.json"
+        """There as soon as a supervisor has taken the command: it is made once, so no command runs twice."""
         self.result = directory / f"{command_id}.result.json"
 
 

@@ -92,6 +92,10 @@ def main() -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
+    try:
+        os.close(os.open(command["begun"], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        os._exit(0)  # another one, begun by an agent that died, runs the script
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import platform
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -32,21 +31,25 @@ class Node:
         self._client = client
         self._machine = machine
         self._members = members
+        machine.metrics.gone.set_function(lambda: len(members.unconfirmed))
 
-    async def run(self, trouble: Callable[[], str]) -> None:
+    async def run(self) -> None:
         """Renew the Lease every 10 seconds and keep the status true; ends only by cancellation."""
+        complaint = ""
         while True:
+            trouble = self._machine.trouble()
             try:
                 await self._renew()
-                await self._report(trouble())
-                delay = RENEW_SECONDS
+                await self._report(trouble)
             except (KubeError, ViewError) as error:
-                log.warning("the machine's Lease or status was not written: %s", error)
                 self._machine.metrics.writes.labels("node", "failed").inc()
-                delay = RETRY_SECONDS
+                if complaint != str(error):
+                    complaint = str(error)
+                    log.warning("the machine's Lease or status was not written: %s", error)
             else:
                 self._machine.metrics.writes.labels("node", "ok").inc()
-            await asyncio.sleep(delay)
+                complaint = ""
+            await asyncio.sleep(RETRY_SECONDS if complaint or trouble else RENEW_SECONDS)
 
     async def _renew(self) -> None:
         settings = self._machine.settings
@@ -98,7 +101,6 @@ class Node:
             message=f"{len(unconfirmed)} run on as they were: {named}" if unconfirmed else "",
             observed_generation=generation,
         )
-        self._machine.metrics.gone.set(len(unconfirmed))
         return ready, confirmed
 
 

@@ -22,43 +22,24 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._recorder: EventRecorder | None = None
-        self._watching: Watching | None = None
         self._problem = "not connected yet"
-
-    @property
-    def trouble(self) -> str:
-        """Why Members are not followed now; empty while they are."""
-        return self._watching.trouble if self._watching is not None else self._problem
-
-    def tell(self, happening: Happening) -> None:
-        """Record an Event; dropped while there is no API server."""
-        if self._recorder is None:
-            return
-        meta = happening.member.metadata
-        self._recorder.record(
-            Note(
-                regarding=Regarding(MEMBERS, meta.name, meta.uid, meta.namespace),
-                kind=EventKind.WARNING if happening.warning else EventKind.NORMAL,
-                reason=happening.reason,
-                action=happening.action,
-                note=happening.note,
-            )
-        )
 
     async def run(self, machine: Machine, members: Members) -> None:
         """Work with the API server; ends only by cancellation."""
+        machine.trouble = lambda: self._problem
         client = await self._connected()
         try:
-            self._recorder = EventRecorder(client, controller="farmstead.dev/agent", instance=self._settings.node)
-            self._watching = Watching(client, members, machine.metrics, node=self._settings.node)
+            recorder = EventRecorder(client, controller="farmstead.dev/agent", instance=self._settings.node)
+            watching = Watching(client, members, machine.metrics, node=self._settings.node)
+            machine.tell = lambda happening: recorder.record(note_of(happening))
+            machine.trouble = lambda: watching.trouble
             node = Node(client, machine, members)
             reporting = Reporting(client, members, machine.metrics)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._recorder.run(), name="events")
-                group.create_task(self._watching.run(), name="watch")
+                group.create_task(recorder.run(), name="events")
+                group.create_task(watching.run(), name="watch")
                 group.create_task(reporting.run(), name="reporting")
-                group.create_task(node.run(lambda: self.trouble), name="node")
+                group.create_task(node.run(), name="node")
         finally:
             await client.close()
 
@@ -72,3 +53,15 @@ class Session:
                 self._problem = str(error)
                 log.warning("no API server: %s; trying again in %d s", error, RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def note_of(happening: Happening) -> Note:
+    """The Event that tells of a happening."""
+    meta = happening.member.metadata
+    return Note(
+        regarding=Regarding(MEMBERS, meta.name, meta.uid, meta.namespace),
+        kind=EventKind.WARNING if happening.warning else EventKind.NORMAL,
+        reason=happening.reason,
+        action=happening.action,
+        note=happening.note,
+    )

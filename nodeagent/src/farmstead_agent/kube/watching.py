@@ -26,7 +26,6 @@ from farmstead_kube import (
 
 log = logging.getLogger("farmstead.watch")
 DEFINITION = f"{MEMBERS.plural}.{MEMBERS.group}"
-HEALTH_SECONDS = 5.0
 
 
 class Watching:
@@ -35,8 +34,8 @@ class Watching:
     def __init__(self, client: Client, members: Members, metrics: Metrics, *, node: str) -> None:
         self._client = client
         self._members = members
-        self._metrics = metrics
         self._watch = Watch(client, Selection(MEMBERS, field_selector=f"spec.nodeName={node}"))
+        metrics.watching.set_function(lambda: 1 if self._watch.healthy else 0)
         self._shown: set[tuple[str, str]] = set()
 
     @property
@@ -46,20 +45,13 @@ class Watching:
 
     async def run(self) -> None:
         """Follow; ends only by cancellation."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._measure(), name="watch health")
-            async for event in self._watch:
-                if event.type is EventType.SYNCED:
-                    self._members.complete(self._shown)
-                elif event.type is EventType.DELETED:
-                    self._deleted(event.object)
-                else:
-                    await self._seen(event.object)
-
-    async def _measure(self) -> None:
-        while True:
-            self._metrics.watching.set(1 if self._watch.healthy else 0)
-            await asyncio.sleep(HEALTH_SECONDS)
+        async for event in self._watch:
+            if event.type is EventType.SYNCED:
+                self._members.complete(self._shown)
+            elif event.type is EventType.DELETED:
+                self._deleted(event.object)
+            else:
+                await self._seen(event.object)
 
     def _deleted(self, body: Json) -> None:
         meta = body["metadata"]

@@ -67,7 +67,7 @@ def started(record: Record, *, alive: bool) -> Record:
 def shown(record: Record, look: Look, *, wall: float) -> Record:
     """The record after the member has changed how it looks: since when, and what came of the last act."""
     name = f"{look.state}/{look.readiness}"
-    if record.shown_as == name:
+    if record.shown_as == name and record.was_ready >= look.serving:
         return record
     after = replace(record, shown_as=name, state_since=timestamp(wall))
     if look.serving:

@@ -124,12 +124,12 @@ def _up_look(spec: MemberSpec, facts: Facts) -> Look:
         if check.state is ResourceState.DOWN:
             return look(Readiness.NOT_READY, "CheckFailed", f"check {check.name} failed: {check.message}")
     for check in running:
-        if check.state is not ResourceState.UP:
+        if check.state is ResourceState.UNKNOWN and not facts.record.was_ready:
             detail = f": {check.message}" if check.message else ""
             return look(
                 Readiness.TRANSIENT, "ChecksPending", f"waiting for check {check.name} to pass the first time{detail}"
             )
-    return look(Readiness.READY, "Serving", f"all {len(running)} checks pass" if running else "started")
+    return look(Readiness.READY, "Serving", f"{len(running)} of {len(running)} checks pass" if running else "started")
 
 
 def _planned(facts: Facts, want: Target) -> Move | None:

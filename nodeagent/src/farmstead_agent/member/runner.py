@@ -26,15 +26,15 @@ from farmstead_agent.connections import established
 from farmstead_agent.errors import AgentError
 from farmstead_agent.failover.judge import in_window
 from farmstead_agent.machine import Happening, Machine
-from farmstead_agent.member.advance import moved, shown, started
+from farmstead_agent.member.advance import shown, started
 from farmstead_agent.member.decide import decide
 from farmstead_agent.member.facts import CheckFact, Facts, Look, Move, StepFact, StepState, Want
 from farmstead_agent.member.history import History, Transition
-from farmstead_agent.member.operations import accepted, progressed
 from farmstead_agent.member.record import SCRIPTS, Phase, Record, adopted
 from farmstead_agent.member.scripting import step_of
 from farmstead_agent.member.status import clipped, member_status
 from farmstead_agent.member.target import target
+from farmstead_agent.member.turn import take
 from farmstead_api.common import Check
 from farmstead_api.common import Phase as CheckPhase
 from farmstead_api.member import Member, MemberStatus, ResourceState, ResourceStatus
@@ -118,6 +118,8 @@ class MemberRunner:
         time.
         """
         record = store.read(self._directory / "record.json", Record)
+        if record is None:
+            self._group.clean()  # what an earlier member of this name has left must not pass for ours
         alive = self._group.alive()
         now = self._machine.clock.monotonic()
         self._record = adopted(record, self.member, boot_id=self._machine.boot_id, alive=alive, now=now)
@@ -131,7 +133,9 @@ class MemberRunner:
                     await self._checks.first_answers()
         await self._resume()
         facts = self._facts()
-        self._show(decide(self.member.spec, facts, now).look, facts)
+        look = decide(self.member.spec, facts, now).look
+        self._record = shown(self._record, look, wall=self._machine.clock.time())
+        self._show(look, facts)
         log.info("%s: taken over: %s", self.label, self._record.phase)
 
     def _known_checks(self, silent_seconds: float) -> dict[str, CheckState]:
@@ -143,6 +147,7 @@ class MemberRunner:
             fresh = silent_seconds <= check.interval_seconds * check.failure_threshold + check.timeout_seconds
             if status is None or not fresh:
                 known[check.name] = CheckState()
+                self._record = replace(self._record, was_ready=False)  # until it has passed again
                 continue
             known[check.name] = CheckState(
                 state=status.state,
@@ -154,7 +159,7 @@ class MemberRunner:
 
     async def _resume(self) -> None:
         """Find the script that was under way again, or begin it where the last agent did not come to it."""
-        if self._record.phase not in SCRIPTS:
+        if not self._script_exists():
             return
         handle = await self._application().resume(self._record.step_id)
         if handle is None:
@@ -181,25 +186,22 @@ class MemberRunner:
 
     async def _turn(self) -> float | None:
         """Look once, and act; how long to wait before the next look (0: not at all)."""
-        spec, now = self.member.spec, self._machine.clock.monotonic()
+        clock = self._machine.clock
         self._absorb()
         facts = self._facts()
-        self._record = accepted(self._record, spec.operation, target(spec, facts))
-        facts = dataclasses.replace(facts, record=self._record)
-        decision = decide(spec, facts, now)
-        self._show(decision.look, facts)
-        if decision.move is not None:
-            await self._make(decision.move)
+        turn = take(self.member.spec, facts, now=clock.monotonic(), wall=clock.time())
+        self._record = turn.record
+        self._show(turn.look, facts)
+        if turn.move is not None and turn.moved is not None:
+            await self._make(turn.move, turn.moved)
             return 0.0
-        self._record = progressed(self._record, target(spec, facts), decision.look)
         self._checks.run(self._wanted_checks())
         if self._record.phase is Phase.KILL:
             self._group.kill()
         elif self._record.phase in {Phase.IDLE, Phase.REMOVED}:
             self.rest.set()
-        self._report(dataclasses.replace(facts, record=self._record))
         await self._save()
-        return decision.wake_after
+        return turn.wake_after
 
     def _absorb(self) -> None:
         """Take what has been seen since the last look into the record."""
@@ -213,13 +215,12 @@ class MemberRunner:
         if [(s.name, s.state) for s in seen] != [(s.name, s.state) for s in self._record.checks]:
             self._record = replace(self._record, checks=seen)
 
-    async def _make(self, move: Move) -> None:
+    async def _make(self, move: Move, after: Record) -> None:
         """Show the move, write it down, do it."""
-        before, clock = self._record, self._machine.clock
-        now = clock.monotonic()
+        before, now = self._record, self._machine.clock.monotonic()
         self.rest.clear()
         self._remember(before, move, now)
-        self._record = moved(before, move, self.member.spec, now=now, wall=clock.time())
+        self._record = after
         if before.phase is Phase.UP:
             self._checks.run(())
         if move.phase in {Phase.UP, Phase.IDLE}:
@@ -227,13 +228,15 @@ class MemberRunner:
         interrupted = (
             self._handle if self._step.state is StepState.RUNNING and move.phase is not Phase.REMOVED else None
         )
+        if self._follower is not None:
+            self._follower.cancel()
         scripted = self._script_exists()
         self._step = StepFact(state=StepState.RUNNING) if scripted else StepFact(ended=now)
         facts = self._facts()
-        self._show(decide(self.member.spec, facts, now).look, facts)
+        look = decide(self.member.spec, facts, now).look
+        self._record = shown(self._record, look, wall=self._machine.clock.time())
+        self._show(look, facts)
         await self._save()
-        if self._follower is not None:
-            self._follower.cancel()
         if interrupted is not None:
             interrupted.abort()
             await interrupted.wait()
@@ -241,7 +244,7 @@ class MemberRunner:
             await self._begin()
         elif move.phase is Phase.KILL:
             self._group.kill()
-        elif move.phase in {Phase.IDLE, Phase.REMOVED}:
+        elif move.phase in {Phase.UP, Phase.IDLE, Phase.REMOVED}:
             self._output.pump()
             self._group.clean()
 
@@ -367,7 +370,6 @@ class MemberRunner:
         """Show the member as it is, the probe first."""
         self._machine.answers.show(self.namespace, self.cluster, look)
         before, self._look = self._look, look
-        self._record = shown(self._record, look, wall=self._machine.clock.time())
         if before is None or (before.state, before.readiness) != (look.state, look.readiness):
             log.info("%s: %s/%s %s: %s", self.label, look.state, look.readiness, look.reason, look.message)
             if before is not None:

@@ -5,13 +5,17 @@ whoever is slow to ask is disconnected too.
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Self
 
 REQUEST_LIMIT = 8192
 PATIENCE_SECONDS = 5.0
+LAST_ANSWERS_SECONDS = 1.0
+"""How long an end waits for those who have been accepted and have not yet asked."""
 BACKLOG = 1024
 
 
@@ -37,10 +41,11 @@ Handler = Callable[[str], Answer]
 
 
 class Responder(asyncio.Protocol):
-    """One connection."""
+    """One connection; `on_end` is told when it is no more."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, *, on_end: "Callable[[Responder], None]") -> None:
         self._handler = handler
+        self._on_end = on_end
         self._received = b""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,6 +59,7 @@ class Responder(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         del exc
+        self._on_end(self)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -83,7 +89,55 @@ class Responder(asyncio.Protocol):
             self._transport.close()
 
 
-async def serve(listener: socket.socket, handler: Handler) -> asyncio.Server:
+class Endpoint:
+    """A listening socket that is answered on until it is closed."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._server: asyncio.Server | None = None
+        self._open: set[Responder] = set()
+        self._nobody = asyncio.Event()
+
+    async def open(self, listener: socket.socket) -> None:
+        """Answer from now on."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._responder, sock=listener, backlog=BACKLOG)
+
+    async def close(self) -> None:
+        """Accept nobody any more, and answer those who have been accepted.
+
+        Where somebody else holds the socket too, clients go on queueing for the next process; but a connection that
+        this one has taken from the queue would be reset at its end, and to a load balancer that is a failed probe.
+        """
+        if self._server is None:
+            return
+        self._server.close()
+        await asyncio.sleep(0)  # what the loop has just accepted gets its Responder in the next turn
+        if self._open:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_ANSWERS_SECONDS):
+                    await self._nobody.wait()
+
+    def _responder(self) -> Responder:
+        responder = Responder(self._handler, on_end=self._ended)
+        self._open.add(responder)
+        self._nobody.clear()
+        return responder
+
+    def _ended(self, responder: Responder) -> None:
+        self._open.discard(responder)
+        if not self._open:
+            self._nobody.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def serve(listener: socket.socket, handler: Handler) -> Endpoint:
     """Answer on a listening socket."""
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Responder(handler), sock=listener, backlog=BACKLOG)
+    endpoint = Endpoint(handler)
+    await endpoint.open(listener)
+    return endpoint

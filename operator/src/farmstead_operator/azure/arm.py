@@ -40,7 +40,7 @@ class Recorder(Protocol):
     """Where calls are counted."""
 
     def arm_call(self, *, method: str, status: int, throttled: bool) -> None:
-        """One answer; `status` 0: none came. `throttled`: Azure refused for the number of requests alone."""
+        """One answer; `status` 0: none came. `throttled`: the answer was 429, 'too many requests' or 'not now'."""
 
 
 class NoRecorder:

@@ -80,8 +80,9 @@ def overlay(want: Mapping[str, Any], have: Mapping[str, Any]) -> Json:
     for key, value in want.items():
         if value is ABSENT:
             result.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = overlay(value, result[key])
+        elif isinstance(value, Mapping):
+            found = result.get(key)
+            result[key] = overlay(value, found if isinstance(found, Mapping) else {})
         else:
             result[key] = copy.deepcopy(value)
     return result

@@ -129,7 +129,8 @@ def classify(refusal: Refusal) -> AdapterError:
     codes = set(refusal.codes)
     reason = _reason(refusal)
     words = f"Azure: {refusal.message.strip() or f'status {refusal.status}'} ({', '.join(refusal.codes) or 'no code'})"
-    if refusal.status == 412 or codes & _SUPERSEDED or refusal.canceled:
+    vanished = refusal.status == 404 and not codes & _EVERYWHERE
+    if refusal.status == 412 or vanished or codes & _SUPERSEDED or refusal.canceled:
         return ConflictError(reason, words)
     if refusal.status == 401:
         return TokenRefusedError(reason, words, delay=refusal.retry_after)

@@ -10,7 +10,6 @@ import hashlib
 from farmstead_api import names
 
 ANY_PREFIX = "farmstead."
-"""Start of the name of every item that some Farmstead operator made."""
 _ROOM_FOR_ITEM = 24
 
 
@@ -30,6 +29,13 @@ def item_name(prefix: str, item: str) -> str:
     return f"{prefix}{item[: room - 9]}-{_digest(item, 8)}"
 
 
+def prefix_of(name: str) -> str:
+    """The casefolded prefix of the cluster whose item this is; empty when it is no item of a Farmstead operator."""
+    parts = name.casefold().split(".")
+    length = 2 if len(parts) > 1 and parts[1].startswith("_") else 3
+    return ".".join(parts[:length]) + "." if len(parts) > length and parts[0] + "." == ANY_PREFIX else ""
+
+
 def frontend_item(address: str) -> str:
     """Item name of the frontend with this address: another address is another item, never a changed one."""
     return f"frontend-{_digest(address.casefold(), 8)}"
@@ -38,11 +44,6 @@ def frontend_item(address: str) -> str:
 def same(one: str, other: str) -> bool:
     """Whether two names or ids are one to Azure."""
     return one.casefold() == other.casefold()
-
-
-def starts(name: str, prefix: str) -> bool:
-    """Whether Azure's `name` starts with `prefix`."""
-    return name.casefold().startswith(prefix.casefold())
 
 
 def _digest(text: str, length: int) -> str:

@@ -1,14 +1,15 @@
 """Frontend addresses on a network interface, where the emulator runs in a network namespace of the testbed.
 
-Loopback needs nothing: all of 127/8 is there. Elsewhere an address is added when a rule listens on it and
-removed when no rule does; only addresses that were added here are ever removed.
+Loopback needs nothing: all of 127/8 is there. Elsewhere an address is added when a rule listens on it and removed
+when no rule does; an address that is there already is left to whom it belongs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import errno
 import logging
+import socket
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,12 +29,12 @@ class Interface:
             await self.ensure_address(address)
 
     async def ensure_address(self, address: str) -> None:
-        """Add one address, unless it is loopback or already added."""
-        if self._name is None or address in self._added or ipaddress.ip_address(address).is_loopback:
-            return
-        await self._change("add", address)
+        """Add one address, unless this machine has it."""
+        if self._name is not None and not _is_here(address):
+            await self._change("add", address)
 
     async def restore(self) -> None:
+        """Remove what was added."""
         await self.keep(set())
 
     async def _change(self, verb: str, address: str) -> None:
@@ -48,3 +49,16 @@ class Interface:
             self._added.add(address)
         if process.returncode != 0:
             _LOG.warning("%s: %s", " ".join(arguments), complaint.decode().strip())
+
+
+def _is_here(address: str) -> bool:
+    """Whether a socket can be bound to the address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return False
+            raise
+    return True

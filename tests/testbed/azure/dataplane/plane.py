@@ -56,6 +56,8 @@ class DataPlane:
         await self._interface.keep(self._own_addresses)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._follow()), loop.create_task(self._watch_idle())]
+        for task in self._tasks:
+            task.add_done_callback(_complain)
 
     async def stop(self) -> None:
         """End every flow and probe and give the addresses back."""
@@ -174,3 +176,9 @@ class DataPlane:
             return prober.health if prober else MemberHealth()
 
         return judge(rule, health_of)
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    """A data plane that has stopped following the model must not look as if it had not."""
+    if not task.cancelled() and task.exception() is not None:
+        _LOG.critical("the data plane has stopped", exc_info=task.exception())

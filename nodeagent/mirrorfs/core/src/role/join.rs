@@ -39,7 +39,7 @@ fn joined(n: &mut Node, now: Time) -> bool {
         return false;
     }
     n.adopt(record);
-    n.next_cut = now;
+    n.next_cut = Some(now);
     n.role = Role::Prim;
     true
 }

@@ -55,7 +55,7 @@ fn lease_over(n: &mut Node, now: Time) -> bool {
 ///
 /// Also: another incarnation of the peer, its fence, its asking to be removed (graceful stop, ENOSPC, EIO), a stall.
 fn peer_lost(n: &mut Node, now: Time) -> bool {
-    n.lost_peer(now).is_some() && n.handing.is_none() && n.propose_alone()
+    n.lost_peer(now).is_some() && n.handing.is_none() && n.promoted().is_none() && n.propose_alone()
 }
 
 /// The proposal was not there when the record was read: the same PUT again.
@@ -66,16 +66,23 @@ fn look_again(n: &mut Node, _: Time) -> bool {
 impl Node {
     /// Why the peer counts as lost for a primary that still serves.
     pub(crate) fn lost_peer(&self, now: Time) -> Option<&'static str> {
-        let view = self.peer.view.as_ref();
         let stalled = self.cfg.stall.zip(self.window.oldest_unanswered()).is_some_and(|(stall, t)| now >= t + stall);
+        match self.unfit_peer() {
+            _ if self.unanswered(now) => Some("it has not answered for half the lease"),
+            None if stalled => Some("an operation is unacknowledged for too long"),
+            reason => reason,
+        }
+    }
+
+    /// Why the peer, as it last described itself, can't be this primary's secondary.
+    pub(crate) fn unfit_peer(&self) -> Option<&'static str> {
+        let view = self.peer.view.as_ref();
         let fenced = view.is_some_and(|v| v.fence > self.window.generation) && self.on(Mutation::PeerFenceIgnored);
         let other = self.peer.inc.is_some() && self.peer.inc != self.second;
         match () {
-            () if self.unanswered(now) => Some("it has not answered for half the lease"),
             () if other => Some("another incarnation of it speaks: what it held in memory may be lost"),
             () if fenced => Some("it has fenced this generation"),
             () if view.is_some_and(|v| v.leaving) => Some("it asks to be removed"),
-            () if stalled => Some("an operation is unacknowledged for too long"),
             () => None,
         }
     }

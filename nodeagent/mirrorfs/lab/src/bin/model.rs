@@ -1,29 +1,29 @@
 //! `make model`
-use mirror_core::*;
-use mirror_lab::{search, world::*};
-use std::sync::Arc;
+use mirror_lab::scenes::*;
+use mirror_lab::world::World;
 fn main() {
-    let cfg = Config {
-        beacon: Span(2),
-        lease: Span(6),
-        stop_budget: Span(0),
-        head_start: Span(1),
-        stall: None,
-        crash_hold: Span(12),
-        witness_poll: Span(20),
-        give_up: Span(1000),
-        checkpoint: Some(Span(10_000)),
-        ..Config::default()
-    };
-    let s = Settings(Arc::new(cfg));
-    let w = World::in_sync(&s, 1);
-    println!("{w}");
-    let b =
-        Budget { writes: 1, kills: 1, crashes: 0, cuts: 1, versions: 5, time: 20, unknowns: 1, ..Default::default() };
-    let t = std::time::Instant::now();
-    let f = search::search(&s, &w, b, 2_000_000, 0);
-    println!("{} states {} steps depth {} exhausted {} {:?}", f.states, f.steps, f.depth, f.exhausted, t.elapsed());
-    if let Some((r, p)) = f.violation {
-        println!("{r}\n{}", search::explain(&s, &w, b, &p));
+    for s in SCENES.iter() {
+        if std::env::args().nth(1).is_some_and(|a| a != s.name) {
+            continue;
+        }
+        let t = std::time::Instant::now();
+        let f = s.search(None, 300_000, 16);
+        println!(
+            "{}: {} states {} steps depth {} exhausted {} followed {} {:?}",
+            s.name,
+            f.states,
+            f.steps,
+            f.depth,
+            f.exhausted,
+            f.followed,
+            t.elapsed()
+        );
+        if let Some((r, p)) = f.violation {
+            println!("   {r} {}", p.len());
+            if std::env::args().nth(1).is_some() {
+                let w = World::in_sync(&settings(s.class, None), s.objects);
+                println!("{}", mirror_lab::search::explain(&settings(s.class, None), &w, s.budget, &p));
+            }
+        }
     }
 }

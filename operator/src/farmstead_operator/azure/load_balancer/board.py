@@ -16,6 +16,7 @@ from farmstead_operator.azure.errors import AdapterError, PermanentError
 from farmstead_operator.azure.shares import ClusterName, ClusterShare, Problem, Repair, ShareState
 
 OnChange = Callable[[ClusterName], None]
+"""Told of each change of a cluster's state; has to be quick, and must not raise."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from farmstead_api import names
 from farmstead_api.common import Switch
 from farmstead_api.farmcluster import Affinity, Listener, Protocol
 from farmstead_operator.azure.document import ABSENT, Json
-from farmstead_operator.azure.names import frontend_item, item_name, same
+from farmstead_operator.azure.names import frontend_item, item_name
 from farmstead_operator.azure.shares import ClusterShare, LoadBalancerKey
 
 FRONTENDS = "frontendIPConfigurations"
@@ -30,8 +30,10 @@ _PROTOCOL = {Protocol.TCP: "Tcp", Protocol.UDP: "Udp"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """One cluster's items by collection; the frontend may be another one's, then it is not among them."""
+    """One cluster's items by collection."""
 
+    frontend: str = ""
+    """Name of the frontend that it uses; another one's is not among its items."""
     frontends: list[Json] = field(default_factory=list)
     pools: list[Json] = field(default_factory=list)
     probes: list[Json] = field(default_factory=list)
@@ -57,21 +59,21 @@ def frontend(share: ClusterShare, *, public_ip_id: str | None) -> Json:
     }
     if static:
         properties["privateIPAddress"] = static
-    address = "|".join((wanted.subnet_id or "", static or "dynamic", *sorted(wanted.zones)))
+    address = f"{wanted.subnet_id}|{static or 'dynamic'}"
     item: Json = {"name": item_name(prefix, frontend_item(address)), "properties": properties}
     if wanted.zones:
         item["zones"] = list(wanted.zones)
     return item
 
 
-def same_address(one: Json, other: Json) -> bool:
-    """Whether two frontends are one address, which Azure gives to one frontend of a load balancer alone."""
-    mine, theirs = one["properties"], other.get("properties") or {}
-    if public := mine.get("publicIPAddress"):
-        return same(public["id"], (theirs.get("publicIPAddress") or {}).get("id") or "")
-    static = mine.get("privateIPAddress")
-    subnet = (theirs.get("subnet") or {}).get("id") or ""
-    return bool(static) and static == theirs.get("privateIPAddress") and same(mine["subnet"]["id"], subnet)
+def address_of(item: Json) -> str | None:
+    """What of a frontend Azure gives to one frontend of a load balancer alone; None while Azure chooses it."""
+    properties = item.get("properties") or {}
+    if public := (properties.get("publicIPAddress") or {}).get("id"):
+        return str(public).casefold()
+    static = properties.get("privateIPAllocationMethod") == "Static" and properties.get("privateIPAddress")
+    subnet = (properties.get("subnet") or {}).get("id")
+    return f"{subnet}|{static}".casefold() if static and subnet else None
 
 
 def build(key: LoadBalancerKey, share: ClusterShare, *, frontend_item: Json, own_frontend: bool) -> Items:
@@ -85,6 +87,7 @@ def build(key: LoadBalancerKey, share: ClusterShare, *, frontend_item: Json, own
         "probe": {"id": key.item_id(PROBES, probe["name"])},
     }
     return Items(
+        frontend=frontend_item["name"],
         frontends=[frontend_item] if own_frontend else [],
         pools=[pool],
         probes=[probe],

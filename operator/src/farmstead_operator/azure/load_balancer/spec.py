@@ -16,8 +16,7 @@ another cluster or of nobody we know, puts its rules on that frontend; a fronten
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from farmstead_operator.azure.document import Json, differences, overlay, texts
@@ -28,11 +27,11 @@ from farmstead_operator.azure.load_balancer.items import (
     OTHER_COLLECTIONS,
     RULES,
     Items,
+    address_of,
     build,
     frontend,
-    same_address,
 )
-from farmstead_operator.azure.names import ANY_PREFIX, same, starts
+from farmstead_operator.azure.names import prefix_of, same
 from farmstead_operator.azure.shares import ClusterName, ClusterShare, LoadBalancerKey
 
 MANAGED_BY_TAG = "farmstead-managed-by"
@@ -91,13 +90,10 @@ def plan(
     if wanted:
         _check_sku(before, key)
     chosen, refused = _choose(before, key, wanted, withdrawn)
-    document = copy.deepcopy(before)
-    changes: dict[ClusterName, tuple[str, ...]] = {}
-    for cluster, items in [*chosen.items(), *((cluster, Items()) for cluster in withdrawn)]:
-        if told := tuple(_put_items(document, cluster, items)):
-            changes[cluster] = told
-    _drop_unused_frontends(document, before, chosen, withdrawn, changes)
-    names = {cluster: _frontend_name(items) for cluster, items in chosen.items()}
+    moving = _owners([*chosen, *withdrawn])
+    document, changes = _put_items(before, chosen, moving)
+    _drop_unused_frontends(document, before, chosen, moving, changes)
+    names = {cluster: items.frontend for cluster, items in chosen.items()}
     if current is None:
         created = {cluster: changes.get(cluster, ("created",)) for cluster in chosen}
         return Plan(body=document if chosen else None, changes=created, refused=refused, frontends=names)
@@ -164,22 +160,28 @@ def _choose(
     while True:
         accepted = [one for one in ordered if one.share.cluster not in refused]
         chosen = _resolve(before, key, accepted)
-        clash = _clash(before, chosen, withdrawn)
-        if clash is None:
+        losers = _clashes(before, chosen, _owners([*chosen, *withdrawn]))
+        if not losers:
             return chosen, refused
-        cluster, problem = clash
-        refused[cluster] = problem
+        refused |= losers
+
+
+_Owners = Mapping[str, ClusterName]
+"""Clusters by the casefolded prefix of their items."""
+
+
+def _owners(clusters: Iterable[ClusterName]) -> _Owners:
+    return {cluster.prefix.casefold(): cluster for cluster in clusters}
 
 
 def _resolve(before: Json, key: LoadBalancerKey, wanted: Sequence[Wanted]) -> dict[ClusterName, Items]:
-    known = list(_items(before, FRONTENDS))
+    known = {address: item for item in _items(before, FRONTENDS) if (address := address_of(item))}
     chosen: dict[ClusterName, Items] = {}
     for one in wanted:
         own = frontend(one.share, public_ip_id=one.public_ip_id)
-        there = next((item for item in known if same_address(own, item)), own)
+        address = address_of(own)
+        there = known.setdefault(address, own) if address else own
         mine = same(there["name"], own["name"])
-        if there is own:
-            known.append(own)
         chosen[one.share.cluster] = build(key, one.share, frontend_item=own if mine else there, own_frontend=mine)
     return chosen
 
@@ -188,27 +190,28 @@ Claim = tuple[str, str, int]
 """Frontend id, protocol and port: one rule's alone."""
 
 
-def _clash(
-    before: Json, chosen: Mapping[ClusterName, Items], withdrawn: Collection[ClusterName]
-) -> tuple[ClusterName, PermanentError] | None:
-    """A share that wants a port which another rule has; who has it already stays."""
+def _clashes(before: Json, chosen: Mapping[ClusterName, Items], moving: _Owners) -> dict[ClusterName, PermanentError]:
+    """Shares that want a port which another rule has; who has it already stays."""
     held = {_claim(rule): str(rule["name"]) for rule in _items(before, RULES)}
-    moving = [*chosen, *withdrawn]
-    taken = {claim: name for claim, name in held.items() if not any(starts(name, one.prefix) for one in moving)}
-    claims = [
-        (not starts(held.get(_claim(rule), ""), cluster.prefix), cluster, _claim(rule), str(rule["name"]))
+    taken = {claim: (name, None) for claim, name in held.items() if prefix_of(name) not in moving}
+    claims = sorted(
+        (moving.get(prefix_of(held.get(_claim(rule), ""))) != cluster, cluster, _claim(rule), str(rule["name"]))
         for cluster, items in chosen.items()
         for rule in items.rules
-    ]
-    for _, cluster, claim, name in sorted(claims):
-        if claim in taken:
-            return cluster, PermanentError(
+    )
+    losers: dict[ClusterName, PermanentError] = {}
+    holders: dict[Claim, tuple[str, ClusterName | None]] = dict(taken)
+    for _, cluster, claim, name in claims:
+        holder, owner = holders.get(claim, ("", None))
+        if holder and owner not in losers:
+            losers[cluster] = PermanentError(
                 "FrontendPortInUse",
-                f"Port {claim[2]}/{claim[1]} of frontend {claim[0].rpartition('/')[2]} is rule {taken[claim]}'s: "
+                f"Port {claim[2]}/{claim[1]} of frontend {claim[0].rpartition('/')[2]} is rule {holder}'s: "
                 "choose another port or another frontend address.",
             )
-        taken[claim] = name
-    return None
+        else:
+            holders[claim] = name, cluster
+    return losers
 
 
 def _claim(rule: Json) -> Claim:
@@ -220,60 +223,71 @@ def _claim(rule: Json) -> Claim:
 # -- changing the document
 
 
-def _put_items(document: Json, cluster: ClusterName, items: Items) -> Iterator[str]:
-    """Make the cluster's items as wanted, all others untouched; frontends that it no longer wants stay for now."""
+Changes = dict[ClusterName, tuple[str, ...]]
+
+
+def _put_items(before: Json, chosen: Mapping[ClusterName, Items], moving: _Owners) -> tuple[Json, Changes]:
+    """The document with the clusters' items as wanted, all else untouched; unused frontends stay for now."""
+    changes: dict[ClusterName, list[str]] = {}
+    properties = dict(before.get("properties") or {})
     for collection in COLLECTIONS:
-        wanted = {item["name"].casefold(): item for item in items.of(collection)}
+        wanted = {
+            item["name"].casefold(): (cluster, item)
+            for cluster, items in chosen.items()
+            for item in items.of(collection)
+        }
         result = []
-        for item in _items(document, collection):
-            want = wanted.pop(item["name"].casefold(), None)
-            if want is not None:
-                found = list(differences(want, item))
-                yield from (f"{item['name']}: {difference}" for difference in found)
-                result.append(overlay(want, item) if found else item)
-            elif collection != FRONTENDS and starts(item["name"], cluster.prefix):
-                yield f"{item['name']} removed"
-            else:
+        for item in _items(before, collection):
+            name = item["name"]
+            owner = moving.get(prefix_of(name))
+            cluster, want = wanted.pop(name.casefold(), (owner, None))
+            if cluster is None or (want is None and collection == FRONTENDS):
                 result.append(item)
-        for want in wanted.values():
-            yield f"{want['name']} added"
+                continue
+            found = [f"{name}: {one}" for one in differences(want, item)] if want is not None else [f"{name} removed"]
+            if want is not None:
+                result.append(overlay(want, item) if found else item)
+            if found:
+                changes.setdefault(cluster, []).extend(found)
+        for cluster, want in wanted.values():
+            changes.setdefault(cluster, []).append(f"{want['name']} added")
             result.append(overlay(want, {}))
-        document["properties"][collection] = result
+        properties[collection] = result
+    return {**before, "properties": properties}, {cluster: tuple(told) for cluster, told in changes.items()}
 
 
 def _drop_unused_frontends(
-    document: Json,
-    before: Json,
-    chosen: Mapping[ClusterName, Items],
-    withdrawn: Collection[ClusterName],
-    changes: dict[ClusterName, tuple[str, ...]],
+    document: Json, before: Json, chosen: Mapping[ClusterName, Items], moving: _Owners, changes: Changes
 ) -> None:
     """Remove frontends of ours that the plan's clusters had or used, and that nothing uses any more."""
-    touched = [*chosen, *withdrawn]
-    wanted = {item["name"].casefold() for items in chosen.values() for item in items.frontends}
-    used = _references(document)
+    kept = {_reference(items.frontend) for items in chosen.values()} | _references(document)
+    users = _users(before, moving)
     left = []
     for item in _items(document, FRONTENDS):
         name = item["name"]
-        users = [cluster for cluster in touched if starts(name, cluster.prefix) or _used(before, cluster, name)]
-        kept = name.casefold() in wanted or _reference(name) in used
-        if users and starts(name, ANY_PREFIX) and not kept:
-            for cluster in users:
+        prefix, reference = prefix_of(name), _reference(name)
+        had = {*users.get(reference, ()), *([moving[prefix]] if prefix in moving else [])}
+        if had and prefix and reference not in kept:
+            for cluster in had:
                 changes[cluster] = (*changes.get(cluster, ()), f"{name} removed")
         else:
             left.append(item)
     document["properties"][FRONTENDS] = left
 
 
-def _used(before: Json, cluster: ClusterName, frontend_name: str) -> bool:
-    rules = [rule for rule in _items(before, RULES) if starts(rule["name"], cluster.prefix)]
-    return any(_reference(frontend_name) == _ending(text) for rule in rules for text in texts(rule))
+def _users(before: Json, moving: _Owners) -> dict[str, set[ClusterName]]:
+    """Frontends, and whose rules were on them."""
+    users: dict[str, set[ClusterName]] = {}
+    for rule in _items(before, RULES):
+        if cluster := moving.get(prefix_of(rule["name"])):
+            users.setdefault(_ending(_claim(rule)[0]), set()).add(cluster)
+    return users
 
 
 def _references(document: Json) -> frozenset[str]:
     """The frontends that any rule or the like refers to."""
-    users = [item for collection in (RULES, *OTHER_COLLECTIONS) for item in _items(document, collection)]
-    return frozenset(_ending(text) for text in texts(users))
+    items = [item for collection in (RULES, *OTHER_COLLECTIONS) for item in _items(document, collection)]
+    return frozenset(_ending(text) for text in texts(items))
 
 
 def _reference(name: str) -> str:
@@ -282,14 +296,6 @@ def _reference(name: str) -> str:
 
 def _ending(text: str) -> str:
     return "/".join(text.rsplit("/", 2)[-2:]).casefold()
-
-
-def _frontend_name(items: Items) -> str:
-    """The frontend of a share: its own, or the one its rules are on."""
-    if items.frontends:
-        return str(items.frontends[0]["name"])
-    references = (rule["properties"]["frontendIPConfiguration"]["id"] for rule in items.rules)
-    return str(next(references, "")).rpartition("/")[2]
 
 
 def _empty(document: Json) -> bool:

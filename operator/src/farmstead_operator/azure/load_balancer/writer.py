@@ -153,7 +153,7 @@ class LoadBalancerWriter:
             after = await self._apply(plan, current, selection)
         self._settle_present(after, selection, wanted, plan)
         if self._collect or selection.withdrawn:
-            await self._addresses.collect(self.board.public_ip_names())
+            await self._addresses.collect(self.board.public_ip_names(), spec.public_ips_in_use(after))
             self._collect = False
         for cluster in selection.withdrawn:
             self.board.settle(
@@ -248,8 +248,8 @@ class LoadBalancerWriter:
             raise _RefusedError(problem, changed) from problem
         for cluster in drifted:
             self.board.repaired(cluster, self._clock.time(), "; ".join(plan.changes[cluster]))
-        if any("frontend" in change for changes in plan.changes.values() for change in changes):
-            self._collect = True
+        released = spec.public_ips_in_use(current) - spec.public_ips_in_use(after)
+        self._collect = self._collect or bool(released)
         return after
 
     async def _watch(self, operation: LongOperation, clusters: frozenset[ClusterName]) -> Json | None:

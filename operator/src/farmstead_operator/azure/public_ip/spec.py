@@ -50,14 +50,14 @@ def broken(document: Json, instance: str) -> bool:
 
 def unfit(document: Json, key: LoadBalancerKey) -> PermanentError | None:
     """Why this address can't be the load balancer's frontend; None when it can."""
-    name, properties = document.get("name", ""), document.get("properties") or {}
+    name = document.get("name", "")
     sku = (document.get("sku") or {}).get("name", "Basic")
     if not same(sku, "Standard"):
         return PermanentError(
             "PublicIPAddressNotStandard",
             f"Public IP address {name} has the {sku} SKU, a Standard load balancer needs Standard: name another one.",
         )
-    user = (properties.get("ipConfiguration") or {}).get("id", "")
+    user = holder(document)
     if user and not user.casefold().startswith(key.identity + "/"):
         return PermanentError(
             "PublicIPAddressInUse",
@@ -66,16 +66,29 @@ def unfit(document: Json, key: LoadBalancerKey) -> PermanentError | None:
     return None
 
 
-def unused(
-    documents: Iterable[Json], *, key: LoadBalancerKey, instance: str, wanted: Collection[str]
+def leftovers(
+    documents: Iterable[Json],
+    *,
+    key: LoadBalancerKey,
+    instance: str,
+    wanted: Collection[str],
+    attached: Collection[str],
 ) -> tuple[Json, ...]:
-    """Those that we made for this load balancer, that nothing holds, and that no share wants (`wanted`: names)."""
+    """Those that we made for this load balancer, and that neither a share nor a frontend of it wants any more.
+
+    `wanted` are names; `attached` the casefolded ids that the load balancer's frontends hold.
+    """
     names = {name.casefold() for name in wanted}
     return tuple(
         document
         for document in documents
         if is_ours(document, instance)
         and same((document.get("tags") or {}).get(LOAD_BALANCER_TAG, ""), key.name)
-        and not (document.get("properties") or {}).get("ipConfiguration")
         and document["name"].casefold() not in names
+        and key.public_ip_id(document["name"]).casefold() not in attached
     )
+
+
+def holder(document: Json) -> str:
+    """Id of the frontend or the like that holds the address; empty when it is free."""
+    return str(((document.get("properties") or {}).get("ipConfiguration") or {}).get("id") or "")

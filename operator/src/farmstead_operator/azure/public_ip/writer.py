@@ -78,14 +78,27 @@ class PublicIPs:
             raise ConflictError("PublicIPAddressVanished", f"Public IP address {name} vanished while it was created.")
         return document
 
-    async def collect(self, wanted: Collection[str]) -> None:
-        """Delete those that we made and nobody uses; `wanted` are the names that shares still ask for.
+    async def collect(self, wanted: Collection[str], attached: Collection[str]) -> None:
+        """Delete those that we made and nobody uses.
 
-        Raises AdapterError.
+        `wanted` are the names that shares still ask for, `attached` the casefolded ids that frontends still hold.
+        Raises AdapterError, TransientError while Azure has not let go of one.
         """
-        found = spec.unused(await self._client.list(), key=self._key, instance=self._instance, wanted=wanted)
+        found = spec.leftovers(
+            await self._client.list(), key=self._key, instance=self._instance, wanted=wanted, attached=attached
+        )
+        held = []
         for document in found:
-            _LOG.info("deleting public IP address %s, which nobody uses any more", document["name"])
-            operation = await self._client.delete(document["name"])
-            await operation.wait()
-            self._addresses.pop(self._key.public_ip_id(document["name"]).casefold(), None)
+            name, holder = document["name"], spec.holder(document).casefold()
+            if holder.startswith(self._key.identity + "/"):
+                held.append(name)
+            elif not holder:  # held by something else, it has found another use
+                _LOG.info("deleting public IP address %s, which nobody uses any more", name)
+                await (await self._client.delete(name)).wait()
+                self._addresses.pop(self._key.public_ip_id(name).casefold(), None)
+        if held:
+            raise TransientError(
+                "PublicIPAddressStillAttached",
+                f"Azure still shows public IP address {', '.join(held)} as attached to {self._key.name}, which no "
+                "longer uses it; it is deleted once it is free.",
+            )

@@ -1,0 +1,143 @@
+//! A mounted file system: INIT, and the threads that each read a request, do it, and answer it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::io::Errno;
+
+use crate::abi::{InitIn, InitOut, MAJOR, MINOR, init, opcode};
+use crate::device::{Device, Mount, Reply, RequestBuffer};
+use crate::dispatch::Answer;
+use crate::mirror::Mirror;
+use crate::op::DATA_MAX;
+use crate::replicate::{Replicate, Session};
+
+/// What we ask for; the kernel grants what it has, and nothing of it is required but `BIG_WRITES` and `MAX_PAGES`.
+const WANTED: u64 = init::ASYNC_READ
+    | init::BIG_WRITES
+    | init::DONT_MASK
+    | init::DO_READDIRPLUS
+    | init::READDIRPLUS_AUTO
+    | init::ASYNC_DIO
+    | init::PARALLEL_DIROPS
+    | init::POSIX_ACL
+    | init::MAX_PAGES
+    | init::CACHE_SYMLINKS
+    | init::HANDLE_KILLPRIV_V2
+    | init::SETXATTR_EXT
+    | init::INIT_EXT
+    | init::DIRECT_IO_ALLOW_MMAP;
+
+/// A file system that serves requests until it is unmounted.
+pub struct Served {
+    mount: Mount,
+    workers: Vec<JoinHandle<()>>,
+    mirror: Arc<Mirror>,
+}
+
+impl Served {
+    /// Mounts `mirror` over `mountpoint` and serves it with `threads` threads, each with a session of `replicator`.
+    ///
+    /// # Errors
+    /// A sentence for people; nothing is mounted then.
+    pub fn start(
+        mirror: Mirror,
+        mountpoint: &Path,
+        replicator: &dyn Replicate,
+        threads: usize,
+    ) -> Result<Served, String> {
+        // Modes arrive with the caller's umask applied by us; our own must not take away more.
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let mut sessions = Vec::new();
+        for worker in 0..threads.max(1) {
+            sessions.push(replicator.session(worker)?);
+        }
+        let at = mountpoint.display();
+        let (device, mount) =
+            Device::mount(mountpoint, "farmstead-mirrorfs").map_err(|e| format!("mount over {at}: {e}"))?;
+        let flags = greet(&device).map_err(|e| format!("FUSE at {at}: the kernel's greeting failed: {e}"))?;
+        mirror.granted(flags);
+        let mirror = Arc::new(mirror);
+        let mut workers = Vec::new();
+        for (number, session) in sessions.into_iter().enumerate() {
+            let own = device.another().map_err(|e| format!("FUSE at {at}: no descriptor for a thread: {e}"))?;
+            let mirror = mirror.clone();
+            let thread = std::thread::Builder::new().name(format!("fuse-{number}"));
+            let worker =
+                thread.spawn(move || serve(&mirror, &own, session)).map_err(|e| format!("FUSE thread: {e}"))?;
+            workers.push(worker);
+        }
+        Ok(Served { mount, workers, mirror })
+    }
+
+    pub fn mirror(&self) -> &Arc<Mirror> {
+        &self.mirror
+    }
+
+    /// Unmounts, waits until the last open file is closed and every request answered, and sets what times still wait.
+    ///
+    /// # Errors
+    /// What unmounting or setting a time says.
+    pub fn stop(self) -> Result<(), Errno> {
+        self.mount.unmount()?;
+        for worker in self.workers {
+            // A worker that panicked has left its request unanswered; the mount is gone with it.
+            let _ = worker.join();
+        }
+        self.mirror.tree().settle_all()
+    }
+
+    /// Waits until somebody else unmounts.
+    pub fn wait(self) {
+        for worker in self.workers {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Answers INIT, which comes before all else, and returns what was agreed on.
+fn greet(device: &Device) -> Result<u64, Errno> {
+    let mut buffer = RequestBuffer::default();
+    let mut reply = Reply::default();
+    let request = device.read(&mut buffer)?.ok_or(Errno::NODEV)?;
+    if request.header.opcode != opcode::INIT {
+        return Err(Errno::PROTO);
+    }
+    let mut arguments = request.arguments;
+    let hello = arguments.take::<InitIn>()?;
+    if hello.major != MAJOR {
+        return Err(Errno::PROTO);
+    }
+    let extended = u64::from(hello.flags) & init::INIT_EXT != 0;
+    let more = if extended { arguments.take::<u32>()? } else { 0 };
+    let flags = (u64::from(hello.flags) | u64::from(more) << 32) & WANTED;
+    reply.put(&InitOut {
+        major: MAJOR,
+        minor: MINOR,
+        max_readahead: hello.max_readahead.max(DATA_MAX as u32),
+        flags: flags as u32,
+        flags2: (flags >> 32) as u32,
+        max_background: 64,
+        congestion_threshold: 48,
+        max_write: DATA_MAX as u32,
+        max_pages: (DATA_MAX / 4096) as u16,
+        time_gran: 1,
+        ..InitOut::default()
+    });
+    device.reply(request.header.unique, Ok(()), &reply)?;
+    Ok(flags)
+}
+
+/// One thread's life: requests in, answers out, until the mount is gone.
+fn serve(mirror: &Mirror, device: &Device, mut session: Box<dyn Session>) {
+    let mut buffer = RequestBuffer::default();
+    let mut reply = Reply::default();
+    // Any error of the device itself means that the connection is gone: there is nobody to answer.
+    while let Ok(Some(request)) = device.read(&mut buffer) {
+        if let Answer::Reply(result) = mirror.handle(&request, &mut *session, &mut reply) {
+            // A caller that was killed no longer waits; what it asked for is done all the same.
+            let _ = device.reply(request.header.unique, result, &reply);
+        }
+    }
+}

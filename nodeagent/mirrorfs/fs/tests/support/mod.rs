@@ -1,0 +1,181 @@
+//! Two directories and a mount: the primary's copy below it, the secondary's copy fed by its operations.
+//!
+//! Needs root and /dev/fuse, as mirrorfs itself does. Everything lies in a temporary directory and is unmounted and
+//! removed at the end, also when a test fails.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod snapshot;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use mirrorfs_fs::apply::Applier;
+use mirrorfs_fs::codec;
+use mirrorfs_fs::exclude::Exclude;
+use mirrorfs_fs::mirror::Mirror;
+use mirrorfs_fs::op::Op;
+use mirrorfs_fs::replicate::{Refusal, Replicate, Session};
+use mirrorfs_fs::session::Served;
+use mirrorfs_fs::tree::Tree;
+use rustix::io::Errno;
+
+/// The peer without a network: operations go through their wire form straight to the other directory.
+pub struct Direct {
+    pub applier: Applier,
+    pub count: AtomicU64,
+    /// What went wrong between the copies, for the test to look at.
+    pub diverged: Mutex<Vec<String>>,
+}
+
+struct DirectSession {
+    direct: Arc<Direct>,
+    wire: Vec<u8>,
+}
+
+pub struct DirectReplicate(pub Arc<Direct>);
+
+impl Replicate for DirectReplicate {
+    fn session(&self, _worker: usize) -> Result<Box<dyn Session>, String> {
+        Ok(Box::new(DirectSession { direct: self.0.clone(), wire: Vec::new() }))
+    }
+}
+
+impl Session for DirectSession {
+    fn send(&mut self, op: &Op<'_>) -> Result<(), Refusal> {
+        self.wire.clear();
+        let data = codec::encode(op, &mut self.wire);
+        self.wire.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self) -> Result<(), Refusal> {
+        let op = codec::decode(&self.wire).expect("our own operation");
+        self.direct.count.fetch_add(1, Ordering::Relaxed);
+        let result = self.direct.applier.apply(&op);
+        result.map_err(|errno| {
+            if errno == Errno::STALE {
+                self.direct.diverged.lock().unwrap().push(format!("peer: {op:?}"));
+            }
+            Refusal::Errno(errno)
+        })
+    }
+
+    fn diverged(&mut self, op: &Op<'_>, errno: Errno) {
+        self.direct.diverged.lock().unwrap().push(format!("local: {errno}: {op:?}"));
+    }
+}
+
+/// A mirror with both copies on this machine.
+pub struct Pair {
+    served: Option<Served>,
+    pub direct: Arc<Direct>,
+    base: tempfile::TempDir,
+}
+
+impl Pair {
+    pub fn new() -> Pair {
+        Pair::with(|_| {}, &[])
+    }
+
+    /// `prepare` fills each copy before the mirror starts.
+    pub fn with(prepare: impl Fn(&Path), exclude: &[&str]) -> Pair {
+        assert!(rustix::process::geteuid().is_root(), "these tests mount FUSE file systems: run them as root");
+        let base = tempfile::Builder::new().prefix("mirrorfs-test-").tempdir().unwrap();
+        for name in ["a", "b", "mnt", "reference"] {
+            std::fs::create_dir(base.path().join(name)).unwrap();
+            // As wide as /tmp is not: unprivileged users of the tests must get through.
+            set_mode(&base.path().join(name), 0o755);
+        }
+        set_mode(base.path(), 0o755);
+        for name in ["a", "b", "reference"] {
+            prepare(&base.path().join(name));
+        }
+        let applier = Applier::new(Tree::open(&base.path().join("b")).unwrap());
+        let direct = Arc::new(Direct { applier, count: AtomicU64::new(0), diverged: Mutex::default() });
+        let mut pair = Pair { served: None, direct, base };
+        pair.mount(exclude);
+        pair
+    }
+
+    fn mount(&mut self, exclude: &[&str]) {
+        let exclude = Exclude::new(exclude.iter().copied()).unwrap();
+        let mirror = Mirror::new(Tree::open(&self.a()).unwrap(), exclude);
+        let replicator = DirectReplicate(self.direct.clone());
+        self.served = Some(Served::start(mirror, &self.mnt(), &replicator, 4).unwrap());
+    }
+
+    pub fn a(&self) -> PathBuf {
+        self.base.path().join("a")
+    }
+
+    pub fn b(&self) -> PathBuf {
+        self.base.path().join("b")
+    }
+
+    pub fn mnt(&self) -> PathBuf {
+        self.base.path().join("mnt")
+    }
+
+    /// A plain directory next to them.
+    pub fn reference(&self) -> PathBuf {
+        self.base.path().join("reference")
+    }
+
+    pub fn mirror(&self) -> &Arc<Mirror> {
+        self.served.as_ref().unwrap().mirror()
+    }
+
+    /// Unmounts, and compares the two copies in every respect.
+    pub fn settle(&mut self) {
+        self.served.take().unwrap().stop().unwrap();
+        self.direct.applier.tree().settle_all().unwrap();
+        let diverged = self.direct.diverged.lock().unwrap();
+        assert!(diverged.is_empty(), "the copies went apart: {diverged:#?}");
+        snapshot::assert_same("primary", &self.a(), "secondary", &self.b(), snapshot::Times::Exact);
+    }
+
+    /// As `settle`, and compares with the reference directory, where times are only close.
+    pub fn settle_with_reference(&mut self) {
+        self.settle();
+        snapshot::assert_same("reference", &self.reference(), "primary", &self.a(), snapshot::Times::Ignored);
+    }
+
+    pub fn remount(&mut self, exclude: &[&str]) {
+        self.served.take().unwrap().stop().unwrap();
+        self.mount(exclude);
+    }
+}
+
+pub fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Small seeded random numbers: a failing run is repeated by its seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 11) % bound
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+}

@@ -1,0 +1,205 @@
+//! One connection, used by one thread: frames out, frames in, no thread of its own and no lock.
+//!
+//! A frame goes out as one vectored write: header, fields and data are sealed where they lie. What comes in is read in
+//! large pieces and believed frame by frame. After any error the link is dead and says so: half a frame is never
+//! continued.
+
+use std::io::{BufReader, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use crate::frame::{self, HEADER, Header, Kind, Refused};
+use crate::tls::KeyPin;
+
+/// One read from the socket: a 1 MiB frame in four.
+const READ_BUFFER: usize = 256 << 10;
+/// Plaintext comes in records of at most this size.
+const RECORD: usize = 16 << 10;
+
+/// Why a link ended.
+#[derive(Debug)]
+pub enum Broken {
+    /// The other side closed it, between two frames.
+    Closed,
+    /// Nothing came within the time allowed.
+    Silent,
+    /// What came is no frame that we may believe.
+    Refused(Refused),
+    /// The handshake, the certificate, or a record's seal.
+    Tls(rustls::Error),
+    Io(std::io::Error),
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Broken::Closed => f.write_str("the peer closed the connection"),
+            Broken::Silent => f.write_str("the peer did not answer in time"),
+            Broken::Refused(refused) => write!(f, "{refused}"),
+            Broken::Tls(error) => write!(f, "TLS: {error}"),
+            Broken::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl From<Refused> for Broken {
+    fn from(refused: Refused) -> Broken {
+        Broken::Refused(refused)
+    }
+}
+
+impl From<rustls::Error> for Broken {
+    fn from(error: rustls::Error) -> Broken {
+        Broken::Tls(error)
+    }
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Broken {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Broken::Silent,
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Broken::Closed,
+            _ => Broken::Io(error),
+        }
+    }
+}
+
+/// A connection after its TLS handshake.
+pub struct Link {
+    socket: BufReader<TcpStream>,
+    tls: rustls::Connection,
+    /// Plaintext that came in; `taken` bytes of it are used up.
+    inbox: Vec<u8>,
+    taken: usize,
+}
+
+impl Link {
+    /// Shakes hands. `patience` is how long any later read or write may take.
+    ///
+    /// # Errors
+    /// `Broken`, also when the peer's key is not pinned.
+    pub fn new(socket: TcpStream, mut tls: rustls::Connection, patience: Duration) -> Result<Link, Broken> {
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))?;
+        // A frame is handed over whole, and is out when `send` returns.
+        tls.set_buffer_limit(None);
+        let mut link = Link { socket: BufReader::with_capacity(READ_BUFFER, socket), tls, inbox: Vec::new(), taken: 0 };
+        while link.tls.is_handshaking() {
+            link.flush()?;
+            if link.tls.is_handshaking() {
+                link.pull()?;
+            }
+        }
+        link.flush()?;
+        Ok(link)
+    }
+
+    /// The key that the peer has proved to hold.
+    pub fn peer(&self) -> Option<KeyPin> {
+        self.tls.peer_certificates()?.first().and_then(|certificate| KeyPin::of(certificate).ok())
+    }
+
+    /// A second handle of the socket, to shut the link from another thread.
+    ///
+    /// # Errors
+    /// What duplicating the descriptor says.
+    pub fn handle(&self) -> std::io::Result<TcpStream> {
+        self.socket.get_ref().try_clone()
+    }
+
+    /// Sends one frame, whole.
+    ///
+    /// # Errors
+    /// `Broken`: nobody knows how much of it arrived.
+    pub fn send(
+        &mut self,
+        kind: Kind,
+        flags: u16,
+        generation: u64,
+        sequence: u64,
+        parts: [&[u8]; 2],
+    ) -> Result<(), Broken> {
+        let header = frame::header(kind, flags, generation, sequence, &parts);
+        let total = HEADER + parts[0].len() + parts[1].len();
+        let slices = [IoSlice::new(&header), IoSlice::new(parts[0]), IoSlice::new(parts[1])];
+        if self.tls.writer().write_vectored(&slices)? != total {
+            return Err(Broken::Io(std::io::Error::other("a frame was taken in part")));
+        }
+        self.flush()
+    }
+
+    /// Waits for the next frame and returns it with its payload.
+    ///
+    /// # Errors
+    /// `Broken`: the link must be dropped.
+    pub fn receive(&mut self) -> Result<(Header, &[u8]), Broken> {
+        self.fill(HEADER)?;
+        let mut bytes = [0; HEADER];
+        bytes.copy_from_slice(&self.inbox[self.taken..self.taken + HEADER]);
+        let header = frame::parse(&bytes)?;
+        self.fill(HEADER + header.length)?;
+        let start = self.taken + HEADER;
+        self.taken = start + header.length;
+        let payload = &self.inbox[start..self.taken];
+        header.check(&bytes, payload)?;
+        Ok((header, payload))
+    }
+
+    /// Ends the connection both ways.
+    pub fn shut(&self) {
+        // It may be gone already; then there is nothing to end.
+        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+    }
+
+    /// Makes sure that `needed` unused bytes are in the inbox.
+    fn fill(&mut self, needed: usize) -> Result<(), Broken> {
+        if self.taken == self.inbox.len() {
+            self.inbox.clear();
+            self.taken = 0;
+        } else if self.taken > 0 && self.inbox.len() - self.taken < needed {
+            self.inbox.drain(..self.taken);
+            self.taken = 0;
+        }
+        while self.inbox.len() - self.taken < needed {
+            self.pull()?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the socket has, at least something, and opens its records.
+    fn pull(&mut self) -> Result<(), Broken> {
+        if self.tls.read_tls(&mut self.socket)? == 0 {
+            return Err(Broken::Closed);
+        }
+        let state = match self.tls.process_new_packets() {
+            Ok(state) => state,
+            Err(error) => {
+                // The alert tells the other side why; it may no longer listen.
+                let _ = self.flush();
+                return Err(error.into());
+            }
+        };
+        let mut left = state.plaintext_bytes_to_read();
+        while left > 0 {
+            let start = self.inbox.len();
+            self.inbox.resize(start + left.min(RECORD), 0);
+            let got = self.tls.reader().read(&mut self.inbox[start..])?;
+            self.inbox.truncate(start + got);
+            left -= got;
+        }
+        if state.peer_has_closed() && self.inbox.len() == self.taken {
+            return Err(Broken::Closed);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Broken> {
+        while self.tls.wants_write() {
+            self.tls.write_tls(self.socket.get_mut())?;
+        }
+        Ok(())
+    }
+}
