@@ -10,9 +10,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farmstead_api.names import OPERATOR_FIELD_MANAGER
 from farmstead_kube import Client, EventRecorder, connect
@@ -33,6 +34,9 @@ from farmstead_operator.stores import Stores
 from farmstead_operator.watchdog import Watchdog
 from farmstead_operator.watches import Watches
 
+if TYPE_CHECKING:
+    from farmstead_operator.azure.writers import Writers as AzureWriters
+
 log = logging.getLogger(__name__)
 
 KOPF_PAUSE_SECONDS = 2.0
@@ -43,7 +47,7 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    health, metrics = Health(), Metrics()
+    health, metrics, adapter = Health(), Metrics(), _adapter(settings)
     kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
     async with contextlib.AsyncExitStack() as stack:
         client = await connect(kubeconfig=kubeconfig, field_manager=OPERATOR_FIELD_MANAGER)
@@ -58,7 +62,7 @@ async def run(settings: Settings) -> None:
             return
         health.leading = True
         metrics.leader.set(1)
-        engine = Engine(settings, client, health=health, metrics=metrics)
+        engine = Engine(settings, client, adapter=adapter, health=health, metrics=metrics)
         stack.push_async_callback(elector.release)
         stack.push_async_callback(engine.close)
         async with asyncio.TaskGroup() as group:
@@ -92,7 +96,15 @@ async def _keep(elector: Elector) -> None:
 class Engine:
     """What only the leader runs."""
 
-    def __init__(self, settings: Settings, client: Client, *, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        *,
+        adapter: "type[AzureWriters] | None",
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
         self._client = client
         self._health = health
         self._loops = Loops(self._reconcile, metrics)
@@ -101,7 +113,10 @@ class Engine:
             seconds=settings.silence_seconds, clock=time.monotonic, now=_now, changed=self._stores.wake_machine
         )
         self._config_maps = ConfigMaps(client, self._stores.wake_config_map)
-        self._writers = _writers(settings, metrics, self._loops.wake)
+        self._writers: Writers | None = None
+        if adapter is not None and settings.azure is not None:
+            azure = azure_settings(settings, settings.azure)
+            self._writers = adapter(azure, on_change=self._loops.wake, recorder=metrics)
         balancers = Balancers(self._writers, azure_defaults(settings.azure) if settings.azure else Defaults())
         self._recorder = EventRecorder(client, controller="farmstead.dev/operator", instance=settings.identity)
         observer = Observer(
@@ -166,13 +181,13 @@ class Engine:
         return await self._reconciler(key)
 
 
-def _writers(settings: Settings, metrics: Metrics, wake: Callable[[Key], None]) -> Writers | None:
-    """Azure's writers, where the settings say how to reach it; its SDK is imported only then."""
+def _adapter(settings: Settings) -> "type[AzureWriters] | None":
+    """Azure's writers, where the settings say how to reach it. The SDK takes seconds to import: before we lead."""
     if settings.azure is None:
         return None
-    from farmstead_operator.azure.writers import Writers as AzureWriters  # noqa: PLC0415
+    from farmstead_operator.azure.writers import Writers as Adapter  # noqa: PLC0415
 
-    return AzureWriters(azure_settings(settings, settings.azure), on_change=wake, recorder=metrics)
+    return Adapter
 
 
 def _now() -> datetime:
