@@ -122,7 +122,9 @@ async def test_the_agent_comes_and_goes_without_a_trace(farm: Farm, figures: Fig
                     await farm.centre.upgrade_agent(name, version="99.0")
             verdict = await truth.stop()
             slowest = max(slowest, verdict.slowest)
-            assert [answer.outcome for answer in verdict.probe if not answer.good] == []
+            bad = [answer.outcome for answer in verdict.probe if not answer.good]
+            # SIGKILL takes along what the agent has accepted a moment ago; we ask one question at a time.
+            assert bad == [] or (how == "kill" and bad == ["Connection reset by peer"])
             if how == "upgrade":
                 await farm.until_node(
                     name, lambda n: n.status.agent_version == "99.0", within=15, what="to be upgraded"
@@ -141,9 +143,7 @@ async def test_a_deleted_cluster_stops_one_machine_after_the_other_and_breaks_no
         await farm.until_balanced((), within=60)
         nobody_left = time.monotonic()
         await deleting
-    early = [failure for failure in served.failures if failure["at"] < nobody_left - INTERVAL]
-    figures.note("the cluster is deleted", served, "failed: connections refused once nobody was left to serve")
-    assert early == []
-    assert {failure["failure"].partition(":")[0] for failure in served.failures} <= {"connect"}
+    figures.note("the cluster is deleted", served, "failed: all of them once nobody was left to serve")
+    assert [failure for failure in served.failures if failure["opened"] < nobody_left - EPSILON] == []
     await farm.apply()
     await farm.settled()
