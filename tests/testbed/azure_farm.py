@@ -5,6 +5,7 @@ stand-in agents report for them. Whatever a test leaves behind goes at the end, 
 """
 
 import json
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +15,7 @@ from testbed.azure.ids import parse_id
 from testbed.controlplane import ControlPlane
 from testbed.datacentre.files import RESOURCE_GROUP, azure_settings
 from testbed.farm import Farm, Replica
-from testbed.history import History
+from testbed.history import PATIENCE, History
 from testbed.run import Run
 from testbed.stand_in_agents import StandInAgents
 
@@ -114,26 +115,33 @@ class AzureFarm(Farm):
 
     # -- waits
 
-    async def wait_ready(self, what: str = "all Ready", *, seconds: float = 40) -> None:
+    async def wait_ready(self, what: str = "all Ready", *, seconds: float = PATIENCE) -> None:
         """Every cluster is Ready at its latest generation."""
-        await self._until(lambda: self.history.all_are("Ready", "True"), what, seconds=seconds)
+        await self.until_history(lambda: self.history.all_are("Ready", "True"), lambda: what, seconds=seconds)
 
-    async def wait_gone(self, *names: str, seconds: float = 40) -> None:
+    async def wait_gone(self, *names: str, seconds: float = PATIENCE) -> None:
         """These clusters are no more."""
-        await self._until(lambda: not set(names) & set(self.history.latest), f"{names} gone", seconds=seconds)
-
-    async def wait_said(self, name: str, kind: str, *, says: str, status: str = "", seconds: float = 60) -> None:
-        """A condition has had these words."""
-        await self._until(
-            lambda: self.history.ever(name, kind, says=says, status=status), f"{name} {kind} {says}", seconds=seconds
+        await self.until_history(
+            lambda: not set(names) & set(self.history.latest), lambda: f"{names} gone", seconds=seconds
         )
 
-    async def _until(self, reached: Any, what: str, *, seconds: float) -> None:
+    async def wait_said(self, name: str, kind: str, *, says: str, status: str = "", seconds: float = PATIENCE) -> None:
+        """A condition has had these words."""
+        await self.until_history(
+            lambda: self.history.ever(name, kind, says=says, status=status),
+            lambda: f"{name} {kind} {says}",
+            seconds=seconds,
+        )
+
+    async def until_history(
+        self, reached: Callable[[], bool], what: Callable[[], str], *, seconds: float = PATIENCE
+    ) -> None:
+        """Something holds of the clusters' history; `what` is it for people, as late as it is needed."""
         try:
-            await self.history.until(reached, what, seconds=seconds)
+            await self.history.until(reached, seconds=seconds)
         except AssertionError as error:
             logs = "\n".join(f"-- {replica.name}\n{replica.child.tail()}" for replica in self.replicas)
-            raise AssertionError(f"{error}\n{self.azure.log.counters()}\n{logs}") from None
+            raise AssertionError(f"{what()}: {error}\n{self.azure.log.counters()}\n{logs}") from None
 
     # -- Azure
 

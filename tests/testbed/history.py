@@ -10,7 +10,7 @@ from types import TracebackType
 
 from farmstead_kube import FARM_CLUSTERS, Client, EventType, Json, Resource, Selection, Watch
 
-PATIENCE = 90.0
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class History:
             for entry in _conditions(body)
         )
 
+    def backends(self, name: str) -> int:
+        """How many backends Azure is said to know of an object."""
+        balancer = self.latest.get(name, {}).get("status", {}).get("loadBalancer", {})
+        return len(balancer.get("azure", {}).get("backends", []))
+
     def all_are(self, kind: str, status: str) -> bool:
         """Whether every object there is has a condition with this status."""
         return all(self.is_(name, kind, status) for name in self.latest)
@@ -83,7 +88,7 @@ class History:
             for entry in self.said
         )
 
-    async def until(self, reached: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> None:
+    async def until(self, reached: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
         """Wait until something holds of the objects; looked at after each event."""
         try:
             async with asyncio.timeout(seconds):
@@ -91,10 +96,12 @@ class History:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            told = "\n".join(str(entry) for name in sorted(self.latest) for entry in self.current(name))
-            raise AssertionError(
-                f"{what} did not come in {seconds:g} s; objects: {sorted(self.latest)}\n{told}"
-            ) from None
+            raise AssertionError(f"not in {seconds:g} s; {self._told()}") from None
+
+    def _told(self) -> str:
+        """What is there, with the last words of a few, for people."""
+        some = [str(entry) for name in sorted(self.latest)[:3] for entry in self.current(name)]
+        return "\n".join([f"there are {', '.join(sorted(self.latest)) or 'no objects'}", *some])
 
 
 def _conditions(body: Json) -> Iterator[Said]:
