@@ -10,10 +10,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from farmstead_api.names import OPERATOR_FIELD_MANAGER
 from farmstead_kube import Client, EventRecorder, connect
@@ -34,12 +33,11 @@ from farmstead_operator.stores import Stores
 from farmstead_operator.watchdog import Watchdog
 from farmstead_operator.watches import Watches
 
-if TYPE_CHECKING:
-    from farmstead_operator.azure.writers import Writers as AzureWriters
-
 log = logging.getLogger(__name__)
 
 KOPF_PAUSE_SECONDS = 2.0
+Adapter = Callable[[Metrics, Callable[[Key], None]], Writers]
+"""Makes a cloud's writers: where calls are counted, and whom their news wake."""
 
 
 async def run(settings: Settings) -> None:
@@ -47,7 +45,8 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    health, metrics, adapter = Health(), Metrics(), _adapter(settings)
+    health, metrics = Health(), Metrics()
+    adapter = _adapter(settings)
     kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
     async with contextlib.AsyncExitStack() as stack:
         client = await connect(kubeconfig=kubeconfig, field_manager=OPERATOR_FIELD_MANAGER)
@@ -97,13 +96,7 @@ class Engine:
     """What only the leader runs."""
 
     def __init__(
-        self,
-        settings: Settings,
-        client: Client,
-        *,
-        adapter: "type[AzureWriters] | None",
-        health: Health,
-        metrics: Metrics,
+        self, settings: Settings, client: Client, *, adapter: Adapter | None, health: Health, metrics: Metrics
     ) -> None:
         self._client = client
         self._health = health
@@ -113,10 +106,7 @@ class Engine:
             seconds=settings.silence_seconds, clock=time.monotonic, now=_now, changed=self._stores.wake_machine
         )
         self._config_maps = ConfigMaps(client, self._stores.wake_config_map)
-        self._writers: Writers | None = None
-        if adapter is not None and settings.azure is not None:
-            azure = azure_settings(settings, settings.azure)
-            self._writers = adapter(azure, on_change=self._loops.wake, recorder=metrics)
+        self._writers = adapter(metrics, self._loops.wake) if adapter else None
         balancers = Balancers(self._writers, azure_defaults(settings.azure) if settings.azure else Defaults())
         self._recorder = EventRecorder(client, controller="farmstead.dev/operator", instance=settings.identity)
         observer = Observer(
@@ -181,13 +171,18 @@ class Engine:
         return await self._reconciler(key)
 
 
-def _adapter(settings: Settings) -> "type[AzureWriters] | None":
-    """Azure's writers, where the settings say how to reach it. The SDK takes seconds to import: before we lead."""
+def _adapter(settings: Settings) -> Adapter | None:
+    """What makes Azure's writers, where the settings say how to reach it; its SDK is imported only then.
+
+    A standby imports it too: it takes seconds in which nothing else happens in the process, and a leader that does not
+    renew its Lease is none.
+    """
     if settings.azure is None:
         return None
-    from farmstead_operator.azure.writers import Writers as Adapter  # noqa: PLC0415
+    from farmstead_operator.azure.writers import Writers as AzureWriters  # noqa: PLC0415
 
-    return Adapter
+    reach = azure_settings(settings, settings.azure)
+    return lambda metrics, wake: AzureWriters(reach, on_change=wake, recorder=metrics)
 
 
 def _now() -> datetime:
