@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[3]
 NAMESPACE = "shop"
 OPERATOR_USER = "system:serviceaccount:farmstead-system:farmstead-operator"
 PROBE_PORT = 9010
+RESTART_SECONDS = 1.0
 AGENT_CONFIG = "/etc/farmstead/agent.toml"
 _AGENT = (sys.executable, "-m", "farmstead_agent", "--config", AGENT_CONFIG)
 
@@ -61,6 +62,7 @@ class DataCentre:
         self._run = run
         self._stack = contextlib.AsyncExitStack()
         self._operators: dict[str, Child] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self.machines: dict[str, Machine] = {}
         self.control_plane: ControlPlane | ExistingCluster
         self.fabric: Fabric
@@ -139,6 +141,10 @@ class DataCentre:
         await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
+        await self.enrol()
+
+    async def enrol(self) -> None:
+        """Apply the FarmNodes of all machines."""
         await self.apply(
             *(
                 files.farm_node(
@@ -151,13 +157,6 @@ class DataCentre:
                 for name, machine in self.machines.items()
             )
         )
-
-    async def _uninstall(self) -> None:
-        """Take it all away again: another's cluster outlives us. Namespaces go when its controllers get to it."""
-        kubectl = self.control_plane.kubectl
-        await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
-        await kubectl("delete", "-k", str(ROOT / "manifests/testbed"), "--ignore-not-found", "--wait=false")
-        await kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", "--timeout=60s")
 
     async def _start_machine(self, name: str) -> None:
         machine = self.machines[name]
@@ -187,26 +186,38 @@ class DataCentre:
     # -- the operator
 
     async def start_operator(self, name: str = "operator-0") -> Child:
-        """Start one replica of the operator."""
+        """Start one replica of the operator; where it ends by itself it is started again, as in a Deployment."""
         kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER)
         config = self._run.folder / f"{name}.yaml"
         extra = {"identity": name, "http": {"address": "127.0.0.1", "port": 0}} | dict(self.plan.operator)
         config.write_text(
             files.operator_settings(azure=self.azure, kubeconfig=kubeconfig, network_id=self._network_id, extra=extra)
         )
-        child = Child(
-            [sys.executable, "-m", "farmstead_operator", "--config", config],
+        self._spawn_operator(name)
+        self._keepers[name] = asyncio.create_task(self._keep_operator(name), name=f"deployment of {name}")
+        return self._operators[name]
+
+    async def kill_operator(self, name: str = "operator-0") -> None:
+        """SIGKILL, and nobody starts it again."""
+        self._keepers.pop(name).cancel()
+        await self._operators.pop(name).stop()
+
+    def _spawn_operator(self, name: str) -> None:
+        self._operators[name] = Child(
+            [sys.executable, "-m", "farmstead_operator", "--config", self._run.folder / f"{name}.yaml"],
             log=self._run.folder / f"{name}.log",
             cgroup=self._run.cgroup,
         )
-        self._operators[name] = child
-        return child
 
-    async def kill_operator(self, name: str = "operator-0") -> None:
-        """SIGKILL."""
-        await self._operators.pop(name).stop()
+    async def _keep_operator(self, name: str) -> None:
+        while True:
+            await self._operators[name].wait()
+            await asyncio.sleep(RESTART_SECONDS)
+            self._spawn_operator(name)
 
     async def _stop_children(self) -> None:
+        for keeper in self._keepers.values():
+            keeper.cancel()
         for child in self._operators.values():
             await child.stop()
         if hasattr(self, "_azure"):

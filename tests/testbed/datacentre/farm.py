@@ -6,10 +6,12 @@ process tables or from clients, never from what was done to it.
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from farmstead_api import Condition, FarmCluster, FarmNode, Member
@@ -25,6 +27,7 @@ PORT = 80
 BACKEND_PORT = 8080
 GROUP = f"/sys/fs/cgroup/farmstead/{NAMESPACE}.{NAME}/app/cgroup.procs"
 POLL_SECONDS = 0.05
+FARMSTEAD = Path(sys.executable).with_name("farmstead")
 
 
 @dataclass(kw_only=True)
@@ -107,6 +110,12 @@ class Farm:
         """The application's processes on each machine."""
         return {name: await self.pids(name) for name in self.centre.machines}
 
+    async def told_on(self, machine: str) -> dict[str, Any]:
+        """What `farmstead status` tells on a machine of this farm's member; it needs no API server."""
+        output = await self.centre.machines[machine].run(FARMSTEAD, "status", "-o", "json")
+        told: dict[str, Any] = next(one for one in json.loads(output)["members"] if one["cluster"] == NAME)
+        return told
+
     async def backends(self) -> dict[str, str]:
         """Each machine's state as the load balancer's probes found it; machines it does not know are left out."""
         names = {machine.address: name for name, machine in self.centre.machines.items()}
@@ -139,6 +148,16 @@ class Farm:
             return node is not None and holds(node)
 
         await self.until(seen, within=within, what=f"{machine} {what}")
+
+    async def until_told(self, problem: str, *, within: float) -> None:
+        """Wait until every machine itself tells that its member is not confirmed, in words with `problem` in them."""
+        told: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(within):
+                while not told or not all(problem in words for words in told.values()):
+                    told = {name: (await self.told_on(name))["unconfirmed"] for name in self.centre.machines}
+        except TimeoutError:
+            raise TimeoutError(f"waited {within:g} s for {problem!r}; machines tell: {told}") from None
 
     async def until_balanced(self, machines: Iterable[str], *, within: float) -> None:
         """Wait until the load balancer sends clients to exactly these machines; it tells of no change by itself."""
