@@ -911,6 +911,9 @@ impl Sim {
             return;
         }
         if !self.settled() {
+            if std::env::var("DBG").is_ok() {
+                eprintln!("{:#?}", self.machines.iter().map(|m| m.host.node.clone()).collect::<Vec<_>>());
+            }
             let roles: Vec<_> = self.machines.iter().map(|m| m.host.role()).collect();
             return self.fail(format!("it does not settle after everything is healed: {roles:?}"));
         }
