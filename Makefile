@@ -12,7 +12,11 @@ RUN := .venv/bin
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-$(UV):
+# What the system itself must have; looks, and installs only what is missing.
+system-python system-testbed system-rust: system-%:
+	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) tests/testbed/bootstrap $*
+
+$(UV): | system-python
 	python3 -m venv $(FARMSTEAD_CACHE)/uv/$(UV_VERSION)
 	$(FARMSTEAD_CACHE)/uv/$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
 
@@ -21,10 +25,37 @@ $(UV):
 	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
-check: .venv/.ready ## Lint, types, import contracts, unit tests
+# Another's cluster only where the command names it: an exported KUBECONFIG is not meant for this.
+DEMO_CLUSTER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+
+demo: system-testbed controlplane ## A whole data centre on this machine: clusters, faults, traffic (KEEP=1 leaves it running)
+	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
+
+test: system-testbed lint controlplane ## Everything: lint, types, and all tests with the real parts
+	$(RUN)/pytest
+
+check: lint ## What to run before every commit: lint, types, import contracts, unit tests
+	$(RUN)/pytest -q tests/unit
+
+lint: .venv/.ready
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	$(RUN)/mypy crds/src operator/src nodeagent/src tests
 	$(RUN)/lint-imports
-	$(RUN)/pytest -q tests/unit
 
-.PHONY: help check
+controlplane: .venv/.ready ## Build etcd, kube-apiserver and kubectl for the tests, unless the cache has them
+	@$(RUN)/python -m testbed.controlplane >/dev/null
+
+emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
+	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
+
+bench-agent: system-testbed controlplane ## What one agent costs with ten idle members: memory and processor, against its goals
+	$(RUN)/python tests/bench/agent.py
+
+clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
+	$(RUN)/python -m testbed.bench_operator
+
+# Every target is a job, none a file; a list by hand would be forgotten.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

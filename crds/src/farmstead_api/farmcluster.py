@@ -144,6 +144,8 @@ class MemberSummary(View, frozen=True, omit_defaults=False):
     zone: str = ""
     address: str = ""
     reason: str = ""
+    held: str = ""
+    """Stopped or Drained while a person's Operation holds it; a Member that vanishes is drawn again with this hold."""
 
 
 class Backend(View, frozen=True, omit_defaults=False):

@@ -105,7 +105,7 @@ impl Node {
         if again {
             return;
         }
-        self.goal.inconsistent |= flags;
+        self.distrust(|goal| goal.inconsistent |= flags);
         self.goal.joining = None;
         self.goal.mark = self.found;
         self.follows = Some(from);
@@ -151,7 +151,9 @@ impl Node {
                 if !intake.applying.is_empty() || !intake.waiting.is_empty() {
                     return;
                 }
-                intake.generation = generation;
+                if intake.generation != generation {
+                    *intake = Intake::new(from, generation, first);
+                }
                 wait.owes = owed;
                 self.goal.joining = Some(generation);
             }

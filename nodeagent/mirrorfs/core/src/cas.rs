@@ -69,7 +69,7 @@ impl Node {
         if self.cas.as_ref().is_some_and(|cas| cas.stage != Stage::Open || cas.expect != record.version) {
             return false;
         }
-        let nonce = Nonce { process: self.inc.process, count: self.proposals + 1 };
+        let nonce = self.next_nonce();
         let mut proposal = record.successor(nonce);
         change(&mut proposal);
         if let Some(cas) = &self.cas
@@ -77,10 +77,20 @@ impl Node {
         {
             return false;
         }
-        self.proposals += 1;
+        if nonce.process == self.inc.process {
+            self.proposals = nonce.count;
+        }
         self.goal.cas = Some(nonce);
         self.cas = Some(Cas { proposal, expect: record.version, stage: Stage::Noted });
         true
+    }
+
+    /// A proposal of an earlier life may still land. Its nonce must stay recognisable as ours, so this life counts on from it.
+    fn next_nonce(&self) -> Nonce {
+        match self.goal.cas.filter(|_| self.on(Mutation::NonceForgotten)) {
+            Some(earlier) => Nonce { process: earlier.process, count: earlier.count + 1 },
+            None => Nonce { process: self.inc.process, count: self.proposals + 1 },
+        }
     }
 
     /// `inSync = {self}`: the proposal that ends a lost peer's membership, and the one that takes over.
@@ -98,6 +108,7 @@ impl Node {
         let alone = matches!(self.role, Role::Alone(_)) && !self.on(Mutation::AloneNeverLooks);
         match &self.role {
             Role::Stop => false,
+            _ if self.halted.is_some() => true,
             Role::Second => self.disk.joining.is_some(),
             Role::Taking(taking) => unsure || taking.fenced,
             _ => unsure || !alone,

@@ -59,6 +59,8 @@ mutations! {
     NoWaitAfterStart,
     /// The nonce is not on disk before the PUT.
     NonceNotPersisted,
+    /// A new life's proposal makes it forget that one of an earlier life may still land.
+    NonceForgotten,
     /// The generation of a won compare-and-swap is served before it, or the proof of it, is on disk.
     ServeBeforePersist,
     /// A planned switch does not wait until the other side has fsynced its mark.

@@ -32,7 +32,7 @@ pub struct Lineage(pub u128);
 /// What makes one compare-and-swap recognisable afterwards. Unique without randomness: the process's own UUID and a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Nonce {
-    /// The process that proposed.
+    /// The process that proposed first since the last record was adopted; later lives count on from it.
     pub process: u128,
     /// Its how many-th proposal this is.
     pub count: u32,

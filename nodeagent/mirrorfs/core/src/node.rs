@@ -190,6 +190,7 @@ impl Node {
                 break;
             }
         }
+        self.refuse_late_force();
         self.persist();
         self.ask_witness(now);
         self.beacon(now);
@@ -212,6 +213,11 @@ impl Node {
         if self.halted.is_some() { halted } else { all }
     }
 
+    /// From now on with these settings.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        self.cfg = settings.clone();
+    }
+
     /// The role.
     pub fn role(&self) -> RoleName {
         self.role.name()
@@ -230,6 +236,11 @@ impl Node {
     /// The incarnation.
     pub fn incarnation(&self) -> Incarnation {
         self.inc
+    }
+
+    /// Whether the own disk failed or is full: only a new process, on a mended disk, takes part again.
+    pub fn in_trouble(&self) -> bool {
+        self.trouble.is_some()
     }
 
     /// Why roles are frozen, if they are.
@@ -314,7 +325,8 @@ impl Node {
 
     /// Whether the record's `inSync` counts for this node: its own disk must prove it.
     ///
-    /// The proof is the generation itself, the fsynced mark 'joining' it, or an own proposal that became the record.
+    /// The proof is the generation itself, the fsynced mark 'joining' it, or an own proposal that became the record (whoever
+    /// learns that its copy is not whole forgets its proposals: `distrust`).
     pub(crate) fn counts(&self, record: &Record) -> bool {
         if !self.on(Mutation::NoInSyncCheck) {
             return true;
@@ -327,7 +339,7 @@ impl Node {
         let whole = !self.disk.inconsistent && !outdated;
         let held = self.disk.generation == record.generation && record.generation > Generation(0) && whole;
         let joined = self.disk.joining == Some(record.generation);
-        let proposed = self.owns(record) && whole;
+        let proposed = self.owns(record);
         self.goal.mark.filesystem == self.found.filesystem
             && self.disk.lineage == record.lineage
             && (held || joined || proposed)
@@ -337,6 +349,12 @@ impl Node {
     pub(crate) fn owns(&self, record: &Record) -> bool {
         let ours = |n: crate::ids::Nonce| n.process == record.nonce.process && n.count >= record.nonce.count;
         self.disk.cas.is_some_and(ours)
+    }
+
+    /// This copy is not whole any more. A proposal of an earlier life proves nothing from now on.
+    pub(crate) fn distrust(&mut self, flag: impl FnOnce(&mut Durable)) {
+        flag(&mut self.goal);
+        self.goal.cas = None;
     }
 
     /// Whether this node's memory was lost since the record last named it.

@@ -78,6 +78,7 @@ impl Node {
         // A copy is read when it is sent: what came before must be in it.
         let copy = self.window.entries[&seq].op.kind == Kind::Copy;
         let (in_turn, generation) = (self.window.in_turn(seq), self.window.generation);
+        self.window.link(seq);
         let Some(entry) = self.window.entries.get_mut(&seq).filter(|_| !copy || in_turn) else { return };
         entry.there = There::Sent;
         let op = entry.op;

@@ -65,21 +65,28 @@ impl Window {
         Window { generation, next: Seq(1), entries: BTreeMap::new() }
     }
 
-    /// Takes an operation in: gives it its number and finds what it must wait for.
+    /// Takes an operation in: gives it its number.
     pub fn submit(&mut self, kind: Kind, object: ObjectId, body: Body, since: Option<Time>) -> Seq {
         let seq = self.next;
         self.next = seq.next();
-        let after = self.conflicting_before(seq, object).unwrap_or_default();
         let called = matches!(kind, Kind::Change | Kind::Sync);
         let here = if called { Here::Waiting } else { Here::Done };
-        let op = Op { seq, after, kind, object, body };
+        let op = Op { seq, after: Seq(0), kind, object, body };
         self.entries.insert(seq, Entry { op, there: There::Unsent, here, called, since });
+        self.link(seq);
         seq
     }
 
-    /// The last unfinished operation before `seq` on the same object.
-    fn conflicting_before(&self, seq: Seq, object: ObjectId) -> Option<Seq> {
-        self.entries.range(..seq).rev().find(|(_, entry)| entry.op.object == object).map(|(seq, _)| *seq)
+    /// Finds what an operation must wait for there: the last unfinished one before it on the same object.
+    ///
+    /// Again at each sending: what finished here meanwhile without ever being sent (the peer was away) will not come.
+    pub fn link(&mut self, seq: Seq) {
+        let Some(object) = self.entries.get(&seq).map(|entry| entry.op.object) else { return };
+        let before = self.entries.range(..seq).rev().find(|(_, entry)| entry.op.object == object);
+        let after = before.map(|(seq, _)| *seq).unwrap_or_default();
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.op.after = after;
+        }
     }
 
     /// Whether everything before `seq` on its object is done here (a copy only counts once it is read, that is sent).
@@ -129,6 +136,16 @@ mod tests {
         assert!(window.in_turn(Seq(2)) && !window.in_turn(Seq(3)));
         window.entries.get_mut(&Seq(1)).expect("first").here = Here::Done;
         assert!(window.in_turn(Seq(3)));
+    }
+
+    #[test]
+    fn an_operation_does_not_wait_for_one_that_was_never_sent() {
+        let mut window = window();
+        let first = window.submit(Kind::Change, ObjectId(7), Body(1), None);
+        let second = window.submit(Kind::Change, ObjectId(7), Body(2), None);
+        window.entries.remove(&first);
+        window.link(second);
+        assert_eq!(window.entries[&second].op.after, Seq(0));
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod history;
 pub mod host;
+pub mod rng;
+pub mod scenes;
 pub mod search;
+pub mod sim;
 pub mod world;

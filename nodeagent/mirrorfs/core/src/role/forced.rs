@@ -23,12 +23,37 @@ pub fn promote(n: &mut Node, now: Time) -> bool {
         n.tell(Notice::Refused(reason));
         return true;
     }
+    n.tear_down();
+    n.handing = None;
+    n.cas = None;
     if let Some(intake) = &mut n.intake {
         intake.close();
     }
     n.record = None;
     let forced = Some(operation);
     n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced });
+    true
+}
+
+impl Node {
+    /// What a person said holds now, not later: an order to force that no row could follow is refused, never kept.
+    pub(crate) fn refuse_late_force(&mut self) {
+        if matches!(self.order, Some(Order::Force { .. })) {
+            self.order = None;
+            self.tell(Notice::Refused("this member is primary, stopped or taking over already"));
+        }
+    }
+}
+
+/// The other member speaks after all, before the record was forced: it is not off.
+pub fn peer_speaks(n: &mut Node, now: Time) -> bool {
+    let Role::Taking(taking) = &n.role else { return false };
+    let speaks = n.peer.heard.is_some_and(|heard| heard > taking.since) && n.on(Mutation::ForceWhilePeerAnswers);
+    if taking.forced.is_none() || !speaks || n.cas.is_some() || n.promoted().is_some() {
+        return false;
+    }
+    n.tell(Notice::Refused("the other member answers: it is not off"));
+    n.become_wait(now);
     true
 }
 

@@ -11,6 +11,7 @@ use crate::time::Time;
 
 /// The rows, in the order in which they are tried.
 pub const ROWS: &[Row] = &[
+    super::forced::promote,
     handed_over,
     deposed,
     cas_succeeded,
@@ -50,7 +51,7 @@ fn deposed(n: &mut Node, now: Time) -> bool {
         return false;
     }
     n.tear_down();
-    n.goal.outdated = true;
+    n.distrust(|goal| goal.outdated = true);
     n.become_wait(now);
     true
 }
@@ -85,6 +86,9 @@ fn resume(n: &mut Node, now: Time) -> bool {
     if !n.may_resume() || !n.lease_holds(now) {
         return false;
     }
+    if !n.on(Mutation::ResumeWithOpenCas) {
+        n.cas = None;
+    }
     if n.on(Mutation::NoResend) {
         n.window.resend();
     }
@@ -101,7 +105,8 @@ fn peer_lost(n: &mut Node, now: Time) -> bool {
     let Role::Frozen(frozen) = &n.role else { return false };
     let silent = now >= n.granted.unwrap_or(frozen.since) + n.cfg.doubt();
     let lost = silent || n.cas.is_some() || n.unfit_peer().is_some();
-    lost && n.handing.is_none() && !n.may_resume() && n.trouble != Some(Trouble::Failed) && n.propose_alone()
+    let able = n.handing.is_none() && n.trouble != Some(Trouble::Failed) && n.promoted().is_none();
+    lost && able && !n.may_resume() && n.propose_alone()
 }
 
 /// | FROZEN | witness out of reach | stays FROZEN (after a set time: kill, EIO, WAIT) |

@@ -45,6 +45,7 @@ pub fn own_disk_failed(n: &mut Node, now: Time) -> bool {
         return false;
     }
     n.tear_down();
+    n.distrust(|goal| goal.inconsistent = true);
     n.tell(Notice::DiskFailed);
     leave(n, now);
     true

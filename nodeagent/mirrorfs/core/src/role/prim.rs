@@ -55,7 +55,7 @@ fn lease_over(n: &mut Node, now: Time) -> bool {
 ///
 /// Also: another incarnation of the peer, its fence, its asking to be removed (graceful stop, ENOSPC, EIO), a stall.
 fn peer_lost(n: &mut Node, now: Time) -> bool {
-    n.lost_peer(now).is_some() && n.handing.is_none() && n.propose_alone()
+    n.lost_peer(now).is_some() && n.handing.is_none() && n.promoted().is_none() && n.propose_alone()
 }
 
 /// The proposal was not there when the record was read: the same PUT again.

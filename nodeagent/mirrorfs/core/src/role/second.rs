@@ -22,7 +22,7 @@ fn removed(n: &mut Node, now: Time) -> bool {
     if !n.peer.view.as_ref().is_some_and(alone) {
         return false;
     }
-    n.goal.outdated = true;
+    n.distrust(|goal| goal.outdated = true);
     n.goal.joining = None;
     n.become_wait(now);
     true
@@ -60,7 +60,7 @@ fn disk_failed(n: &mut Node, _: Time) -> bool {
     if !failed || n.goal.inconsistent {
         return false;
     }
-    n.goal.inconsistent = true;
+    n.distrust(|goal| goal.inconsistent = true);
     true
 }
 

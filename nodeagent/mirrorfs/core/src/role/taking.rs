@@ -7,7 +7,8 @@ use crate::node::Node;
 use crate::time::Time;
 
 /// The rows, in the order in which they are tried.
-pub const ROWS: &[Row] = &[back_to_second, drained_and_fenced, won, not_ours, primary_already, swap, look_again];
+pub const ROWS: &[Row] =
+    &[back_to_second, super::forced::peer_speaks, not_ours, drained_and_fenced, won, primary_already, swap, look_again];
 /// A halted node takes nothing over.
 pub const HALTED: &[Row] = &[back_to_second];
 
@@ -41,7 +42,8 @@ fn back_to_second(n: &mut Node, _: Time) -> bool {
 
 /// | SECOND | ... | intake closed, accepted operations applied or discarded, fence = g+1 fsynced, |
 ///
-/// Where the record turns out to be ahead of the own disk (it had joined, or was handed to), the fence follows it.
+/// Where the record turns out to be ahead of the own disk (it had joined, or was handed to), the fence follows it; but only for
+/// a node that may take over (`not_ours` comes first): else it would refuse the primary that makes it equal.
 fn drained_and_fenced(n: &mut Node, now: Time) -> bool {
     if n.intake.as_ref().is_some_and(|intake| !intake.applying.is_empty()) {
         return false;
@@ -112,7 +114,9 @@ fn not_ours(n: &mut Node, now: Time) -> bool {
     if accepted || ours || taking.forced.is_some() || n.cas.is_some() {
         return false;
     }
-    n.goal.outdated |= record.holder(n.me).is_none();
+    if record.holder(n.me).is_none() {
+        n.distrust(|goal| goal.outdated = true);
+    }
     n.become_wait(now);
     true
 }

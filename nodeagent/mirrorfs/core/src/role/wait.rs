@@ -43,7 +43,7 @@ fn replaced(n: &mut Node, _: Time) -> bool {
     if n.record.is_none_or(|record| record.members.contains(&n.me)) {
         return false;
     }
-    n.goal.outdated = true;
+    n.distrust(|goal| goal.outdated = true);
     n.role = Role::Stop;
     true
 }
@@ -75,7 +75,9 @@ fn not_in_sync(n: &mut Node, _: Time) -> bool {
     let Some(record) = n.record.filter(|r| r.generation >= n.disk.generation) else { return false };
     let away = record.holder(n.me).is_none() && record.generation > Generation(0);
     let fresh = away && !n.goal.outdated && n.on(Mutation::OutdatedForgotten);
-    n.goal.outdated |= fresh;
+    if fresh {
+        n.distrust(|goal| goal.outdated = true);
+    }
     fresh
 }
 

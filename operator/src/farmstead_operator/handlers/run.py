@@ -1,0 +1,149 @@
+"""kopf, set up and run: in a thread of its own, for FarmClusters, which have a finalizer to look after."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from farmstead_kube import FARM_CLUSTERS, Credentials
+from farmstead_operator.clusters.observed import CLUSTER_FINALIZER, Key, moment
+
+PREFIX = "operator.farmstead.dev"
+KIND = (FARM_CLUSTERS.group, FARM_CLUSTERS.version, FARM_CLUSTERS.plural)
+STOP_SECONDS = 5.0
+STREAM_SECONDS = 50
+"""Whole: the API server reads no fractions."""
+SILENCE_SECONDS = 60.0
+QUESTION_SECONDS = (1.0, 15.0)
+"""How often a deletion asks whether it is done: at first, and at last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What kopf's events are told to."""
+
+    put: Callable[[Mapping[str, Any]], None]
+    gone: Callable[[Key], None]
+    deletion_waits_for: Callable[[str], str]
+    """What a cluster's deletion (by uid) waits for; empty when it may go."""
+
+
+async def run_kopf(seen: Seen, credentials: Callable[[], Awaitable[Credentials]]) -> None:
+    """Run kopf until cancelled; raises what it failed with.
+
+    It has a thread and an event loop of its own: at its end kopf cancels every task that it finds.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    stop = threading.Event()
+
+    def end(error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_exception(error or RuntimeError("kopf ended")) if not stop.is_set() else ended.set_result(None)
+
+    def run() -> None:
+        error = None
+        try:
+            asyncio.run(_operator(_told_to(loop, seen), _asked_of(loop, credentials), stop))
+        except Exception as failure:  # noqa: BLE001 - handed to whoever waits
+            error = failure
+        loop.call_soon_threadsafe(end, error)
+
+    thread = threading.Thread(target=run, name="kopf", daemon=True)
+    thread.start()
+    try:
+        await ended
+    finally:
+        stop.set()
+        await asyncio.to_thread(thread.join, STOP_SECONDS)
+
+
+async def _operator(seen: Seen, credentials: Callable[[], Awaitable[Credentials]], stop: threading.Event) -> None:
+    registry = kopf.OperatorRegistry()
+    _register_login(registry, credentials)
+    _register_events(registry, seen)
+    _register_deletion(registry, seen)
+    await kopf.operator(registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop)
+
+
+def _told_to(loop: asyncio.AbstractEventLoop, seen: Seen) -> Seen:
+    """The same, told in the thread of `loop`."""
+    return replace(
+        seen,
+        put=lambda body: _ignore(loop.call_soon_threadsafe(seen.put, body)),
+        gone=lambda key: _ignore(loop.call_soon_threadsafe(seen.gone, key)),
+    )
+
+
+def _ignore(_handle: asyncio.Handle) -> None:
+    """Nobody waits for it."""
+
+
+def _asked_of(
+    loop: asyncio.AbstractEventLoop, question: Callable[[], Awaitable[Credentials]]
+) -> Callable[[], Awaitable[Credentials]]:
+    async def asked() -> Credentials:
+        async def ask() -> Credentials:
+            return await question()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), loop))
+
+    return asked
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = STREAM_SECONDS
+    settings.watching.client_timeout = STREAM_SECONDS + 10
+    settings.watching.connect_timeout = 5
+    settings.watching.inactivity_timeout = SILENCE_SECONDS
+    settings.networking.request_timeout = 15
+    settings.networking.connect_timeout = 5
+    settings.persistence.finalizer = CLUSTER_FINALIZER
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX, key="last-handled")
+    return settings
+
+
+def _register_login(registry: kopf.OperatorRegistry, credentials: Callable[[], Awaitable[Credentials]]) -> None:
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        found = await credentials()
+        return kopf.ConnectionInfo(
+            server=found.server,
+            ca_path=found.ca_path,
+            certificate_path=found.certificate_path,
+            private_key_path=found.key_path,
+            token=found.token,
+            insecure=found.insecure,
+        )
+
+
+def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:
+    @kopf.on.event(*KIND, id="seen", registry=registry)
+    async def saw(event: Any, name: str, namespace: str | None, **_: Any) -> None:
+        if event["type"] == "DELETED":
+            seen.gone((namespace or "", name))
+        else:
+            seen.put(event["object"])
+
+
+def _register_deletion(registry: kopf.OperatorRegistry, seen: Seen) -> None:
+    # The name goes into an annotation; a nested function's own is refused there.
+    @kopf.on.delete(*KIND, id="deletion", registry=registry)
+    async def deleted(uid: str, meta: Any, **_: Any) -> None:
+        if reason := seen.deletion_waits_for(uid):
+            raise kopf.TemporaryError(reason[:1024], delay=_question(meta["deletionTimestamp"]))
+
+
+def _question(deleted_at: str) -> float:
+    """Seconds until the deletion asks again: soon at first, seldom when it takes long."""
+    least, most = QUESTION_SECONDS
+    age = (datetime.now(UTC) - moment(deleted_at)).total_seconds()
+    return min(max(age / 10, least), most)

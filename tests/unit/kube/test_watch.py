@@ -1,0 +1,135 @@
+"""The watch against a server that ends, refuses, breaks and falls silent on demand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farmstead_kube import MEMBERS, EventType, Selection, Watch
+from testbed.scripted_api import Answer, Script, serving
+
+
+def member(name: str, version: int) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name, "resourceVersion": str(version)}}
+
+
+def listing(version: int, *items: dict[str, Any]) -> Answer:
+    return Answer(body={"metadata": {"resourceVersion": str(version)}, "items": list(items)})
+
+
+def line(kind: str, item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "object": item}
+
+
+def error(code: int) -> dict[str, Any]:
+    return line("ERROR", {"code": code, "reason": "Expired", "message": "too old"})
+
+
+# What the server answers, and what the watch then shows: (type, name), in order.
+STORIES: dict[str, tuple[list[Answer], Sequence[tuple[str, str]]]] = {
+    "a stream's changes follow the list": (
+        [
+            listing(5, member("a", 3)),
+            Answer(
+                lines=[
+                    line("ADDED", member("b", 6)),
+                    line("MODIFIED", member("a", 7)),
+                    line("DELETED", member("b", 8)),
+                ]
+            ),
+        ],
+        [("ADDED", "a"), ("SYNCED", ""), ("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "b")],
+    ),
+    "an expired version is listed anew, and only differences are shown": (
+        [
+            listing(5, member("a", 3), member("gone", 4), member("same", 5)),
+            Answer(lines=[error(410)]),
+            listing(9, member("a", 8), member("same", 5), member("new", 9)),
+        ],
+        [
+            ("ADDED", "a"),
+            ("ADDED", "gone"),
+            ("ADDED", "same"),
+            ("SYNCED", ""),
+            ("MODIFIED", "a"),
+            ("ADDED", "new"),
+            ("DELETED", "gone"),
+            ("SYNCED", ""),
+        ],
+    ),
+    "a server in trouble is asked again": (
+        [Answer(status=503, body={"message": "starting"}), listing(5, member("a", 3))],
+        [("ADDED", "a"), ("SYNCED", "")],
+    ),
+    "a put-back etcd shows older versions as changes": (
+        [listing(50, member("a", 40)), Answer(status=504, body={}), listing(9, member("a", 8))],
+        [("ADDED", "a"), ("SYNCED", ""), ("MODIFIED", "a"), ("SYNCED", "")],
+    ),
+    "a kind that is deleted and comes back": (
+        [
+            listing(5, member("a", 3)),
+            Answer(status=404, body={}),
+            Answer(status=404, body={}),
+            listing(9, member("a", 8)),
+        ],
+        [
+            ("ADDED", "a"),
+            ("SYNCED", ""),
+            ("DELETED", "a"),
+            ("SYNCED", ""),
+            ("SYNCED", ""),
+            ("ADDED", "a"),
+            ("SYNCED", ""),
+        ],
+    ),
+    "a silent stream is left": (
+        [listing(5, member("a", 3)), Answer(stay_open=True), listing(6, member("a", 6))],
+        [("ADDED", "a"), ("SYNCED", ""), ("MODIFIED", "a"), ("SYNCED", "")],
+    ),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_stories(story: str, tmp_path: Path) -> None:
+    answers, expected = STORIES[story]
+    shown = []
+    async with serving(Script(list(answers)), tmp_path) as client:
+        watch = Watch(client, Selection(MEMBERS), stream_seconds=0, silence_seconds=0.2)
+        async for event in watch:
+            shown.append((event.type.value, event.object.get("metadata", {}).get("name", "")))
+            if len(shown) == len(expected):
+                break
+    assert shown == expected
+
+
+async def test_a_stream_that_ends_is_resumed_from_its_last_bookmark(tmp_path: Path) -> None:
+    script = Script(
+        [
+            listing(5, member("a", 3)),
+            Answer(lines=[line("BOOKMARK", {"metadata": {"resourceVersion": "17"}})]),
+            Answer(lines=[line("MODIFIED", member("a", 18))]),
+        ]
+    )
+    async with serving(script, tmp_path) as client:
+        async for event in Watch(client, Selection(MEMBERS)):
+            if event.type is EventType.MODIFIED:
+                break
+    assert [request.query.get("resourceVersion") for request in script.requests] == [None, "5", "17"]
+
+
+async def test_health_says_since_when_the_server_is_away_and_why(tmp_path: Path) -> None:
+    script = Script([listing(5, member("a", 3)), Answer(status=503, body={"message": "gone fishing"}), listing(6)])
+    async with serving(script, tmp_path) as client:
+        watch = Watch(client, Selection(MEMBERS), clock=lambda: 42.0)
+        assert not watch.healthy
+        seen = []
+        async for event in watch:
+            seen.append((event.type, watch.healthy, watch.failing_since, "fishing" in watch.last_error))
+            if event.type is EventType.DELETED:
+                break
+    assert seen == [
+        (EventType.ADDED, False, None, False),
+        (EventType.SYNCED, True, None, False),
+        (EventType.DELETED, False, 42.0, True),
+    ]
