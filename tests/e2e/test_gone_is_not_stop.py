@@ -20,7 +20,7 @@ RETURN_SECONDS = 90.0
 
 async def test_the_kinds_deleted_and_applied_again(farm: Farm, figures: Figures) -> None:
     before = await farm.all_pids()
-    kubectl = farm.centre.control_plane.kubectl
+    kubectl = farm.centre.cluster.kubectl
     async with farm.clients() as served:
         await kubectl("delete", "-f", CRDS, "--timeout=60s")
         await farm.until_told("no longer holds it", within=30)

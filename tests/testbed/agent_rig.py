@@ -111,4 +111,6 @@ async def own_rig(fabric: Fabric, api: ControlPlane, namespace: str) -> AsyncIte
     """A machine for a control plane that is a test's own; the namespace is made in it."""
     await api.kubectl("create", "namespace", namespace)
     async with AsyncExitStack() as stack:
-        yield await make_rig(stack, fabric, api, namespace, "vm")
+        rig = await make_rig(stack, fabric, api, namespace, "vm")
+        yield rig
+        await rig.operator.forget(CLUSTER, rig.node)

@@ -117,6 +117,11 @@ class Operator:
         patch = {"metadata": {"finalizers": None}}
         await self.client.patch(MEMBERS, member_name(cluster, node), patch, namespace=self.namespace)
 
+    async def forget(self, cluster: str, node: str) -> None:
+        """Let the Member vanish: nothing holds it, so no deletionTimestamp is ever seen."""
+        await self.release(cluster, node)
+        await self.client.delete(MEMBERS, member_name(cluster, node), namespace=self.namespace)
+
     async def until(self, cluster: str, node: str, holds: Callable[[Member], bool], *, within: float = 20.0) -> Member:
         """Watch a Member until something holds of it; TimeoutError says how it was."""
         selection = Selection(

@@ -22,6 +22,7 @@ def main() -> None:
     logging.basicConfig(level=arguments.log_level, format=FORMAT, stream=sys.stderr)
     for noisy in ("kopf", "azure", "aiohttp"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.getLogger("kopf.objects").addFilter(_is_news)
     try:
         settings = read_settings(arguments.config)
     except SettingsError as error:
@@ -32,6 +33,11 @@ def main() -> None:
     except (KubeError, ExceptionGroup) as error:
         logging.getLogger(__name__).critical("the operator ends: %s", error, exc_info=error)
         raise SystemExit(1) from error
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A deletion that has to wait is an error to kopf each time it asks; the cluster's condition says what for."""
+    return "failed temporarily" not in record.getMessage()
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ from farmstead_operator.watches import Watches
 log = logging.getLogger(__name__)
 
 KOPF_PAUSE_SECONDS = 2.0
+Adapter = Callable[[Metrics, Callable[[Key], None]], Writers]
+"""Makes a cloud's writers: where calls are counted, and whom their news wake."""
 
 
 async def run(settings: Settings) -> None:
@@ -44,6 +46,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     health, metrics = Health(), Metrics()
+    adapter = _adapter(settings)
     kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
     async with contextlib.AsyncExitStack() as stack:
         client = await connect(kubeconfig=kubeconfig, field_manager=OPERATOR_FIELD_MANAGER)
@@ -58,7 +61,7 @@ async def run(settings: Settings) -> None:
             return
         health.leading = True
         metrics.leader.set(1)
-        engine = Engine(settings, client, health=health, metrics=metrics)
+        engine = Engine(settings, client, adapter=adapter, health=health, metrics=metrics)
         stack.push_async_callback(elector.release)
         stack.push_async_callback(engine.close)
         async with asyncio.TaskGroup() as group:
@@ -92,7 +95,9 @@ async def _keep(elector: Elector) -> None:
 class Engine:
     """What only the leader runs."""
 
-    def __init__(self, settings: Settings, client: Client, *, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, *, adapter: Adapter | None, health: Health, metrics: Metrics
+    ) -> None:
         self._client = client
         self._health = health
         self._loops = Loops(self._reconcile, metrics)
@@ -101,7 +106,7 @@ class Engine:
             seconds=settings.silence_seconds, clock=time.monotonic, now=_now, changed=self._stores.wake_machine
         )
         self._config_maps = ConfigMaps(client, self._stores.wake_config_map)
-        self._writers = _writers(settings, metrics, self._loops.wake)
+        self._writers = adapter(metrics, self._loops.wake) if adapter else None
         balancers = Balancers(self._writers, azure_defaults(settings.azure) if settings.azure else Defaults())
         self._recorder = EventRecorder(client, controller="farmstead.dev/operator", instance=settings.identity)
         observer = Observer(
@@ -166,13 +171,18 @@ class Engine:
         return await self._reconciler(key)
 
 
-def _writers(settings: Settings, metrics: Metrics, wake: Callable[[Key], None]) -> Writers | None:
-    """Azure's writers, where the settings say how to reach it; its SDK is imported only then."""
+def _adapter(settings: Settings) -> Adapter | None:
+    """What makes Azure's writers, where the settings say how to reach it; its SDK is imported only then.
+
+    A standby imports it too: it takes seconds in which nothing else happens in the process, and a leader that does not
+    renew its Lease is none.
+    """
     if settings.azure is None:
         return None
     from farmstead_operator.azure.writers import Writers as AzureWriters  # noqa: PLC0415
 
-    return AzureWriters(azure_settings(settings, settings.azure), on_change=wake, recorder=metrics)
+    reach = azure_settings(settings, settings.azure)
+    return lambda metrics, wake: AzureWriters(reach, on_change=wake, recorder=metrics)
 
 
 def _now() -> datetime:

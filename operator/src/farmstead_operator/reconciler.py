@@ -68,12 +68,12 @@ class Reconciler:
 
     async def __call__(self, key: Key) -> Outcome:
         """One pass."""
-        observed = await self._observer.observe(key, undrawable=frozenset(self._undrawable.get(key, ())))
+        observed = await self._observe(key)
         decided = plan(observed)
         await self._members(observed, decided)
         await self._balancer(observed, decided)
         await self._operations(decided)
-        await self._status(observed.cluster, decided.status)
+        await self._status(observed.cluster, await self._status_now(observed, decided))
         if observed.cluster is not None and observed.cluster.metadata.deleting:
             if decided.let_go:
                 await self._release(FARM_CLUSTERS, observed.cluster, CLUSTER_FINALIZER)
@@ -81,6 +81,16 @@ class Reconciler:
         if observed.cluster is None:
             await self._forget(key)
         return Outcome(decided.wake_after, over=observed.cluster is None and not observed.operations)
+
+    async def _observe(self, key: Key) -> Observed:
+        return await self._observer.observe(key, undrawable=frozenset(self._undrawable.get(key, ())))
+
+    async def _status_now(self, observed: Observed, decided: Plan) -> FarmClusterStatus | None:
+        """What this pass has asked for is not so yet: a status from before it would call the old state the new one."""
+        cluster = observed.cluster
+        if cluster is None or not (decided.members or self._balancers.facts(cluster) != observed.balancer):
+            return decided.status
+        return plan(await self._observe(observed.key)).status
 
     async def _members(self, observed: Observed, decided: Plan) -> None:
         for write in decided.members:

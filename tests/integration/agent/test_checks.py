@@ -183,13 +183,17 @@ async def test_a_death_is_seen_at_once(bench: Bench) -> None:
 @contextlib.contextmanager
 def processes(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Programs that do nothing; killed and buried at the end."""
-    started = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for _ in range(count)]
+    program = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
+    started = [subprocess.Popen(program, stdout=subprocess.PIPE) for _ in range(count)]
     try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.read(1)  # now it is the program, and no longer a copy of this one
         yield started
     finally:
         for process in started:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 async def test_what_is_taken_away_leaves_no_result(bench: Bench) -> None:

@@ -77,11 +77,7 @@ async def test_orphan_lets_go_and_finds_again(rig: Rig) -> None:
 
 async def test_a_member_that_vanishes_runs_on(rig: Rig) -> None:
     before = await rig.serving()
-    client = rig.operator.client
-    name, namespace = member_name(CLUSTER, rig.node), rig.operator.namespace
-    # Without a finalizer nothing holds it: no deletionTimestamp is ever seen.
-    await rig.operator.release(CLUSTER, rig.node)
-    await client.delete(MEMBERS, name, namespace=namespace)
+    await rig.operator.forget(CLUSTER, rig.node)
     await unconfirmed(rig, "no longer holds it")
     assert await rig.pids() == before
     assert (await rig.probe())[0] == 200

@@ -92,6 +92,7 @@ class AzureEmulator:
         self._edge: Edge | None = None
         self._stirred = asyncio.Event()
         self.network.on_change.append(self._stirred.set)
+        self.log.on_request.append(self._stirred.set)
         self.log.on_answer.append(self._stirred.set)
         self._stack = contextlib.AsyncExitStack()
 
@@ -151,6 +152,11 @@ class AzureEmulator:
     def set_delay(self, seconds: float) -> None:
         """How long operations that start from now on take."""
         self.network.operations.delay = seconds
+
+    def set_latency(self, seconds: float) -> None:
+        """How long every request is on its way, there and back together."""
+        assert self._edge is not None, "the emulator has not been started"
+        self._edge.latency = seconds
 
     async def set_availability(self, availability: Availability) -> None:
         """Take the whole service down, or bring it back on the same address."""

@@ -61,6 +61,8 @@ class Edge:
     clock: Callable[[], float]
     retry_after: int = 1
     availability: Availability = Availability.UP
+    latency: float = 0.0
+    """Seconds that each request spends on its way, half of them before it is carried out and half after."""
     _runner: web.AppRunner | None = None
     _site: web.TCPSite | None = None
     _address: tuple[str, int] = ("127.0.0.1", 0)
@@ -113,7 +115,9 @@ class Edge:
         )
         self.log.begin(entry)
         try:
+            await self._travel()
             status, body, headers = await self._answer(request, raw, entry)
+            await self._travel()
         except _CutError:
             self.log.end(entry)
             if request.transport is not None:
@@ -125,6 +129,10 @@ class Edge:
         text = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         kind = {"Content-Type": "application/json; charset=utf-8"} if body is not None else {}
         return web.Response(status=status, body=text, headers=_FIXED_HEADERS | headers | kind)
+
+    async def _travel(self) -> None:
+        if self.latency:
+            await asyncio.sleep(self.latency / 2)
 
     async def _answer(self, request: web.Request, raw: bytes, entry: Entry) -> tuple[int, Json | None, dict[str, str]]:
         if self.availability is Availability.REFUSE:

@@ -121,6 +121,10 @@ class Operations:
                 return operation
         return None
 
+    def writes(self) -> list[Operation]:
+        """Every write that runs."""
+        return [operation for operation in self._open.values() if not operation.name.startswith("Get")]
+
     def supersede(self, old: Operation, new: Operation) -> None:
         """The later write wins; whoever polls the earlier one learns that."""
         del self._open[old.id]

@@ -41,20 +41,27 @@ _KEPT = 10_000
 class RequestLog:
     """The latest entries in order, and counters of all; a test cuts it with `clear()`.
 
-    `on_answer` is called for each request when its answer is known.
+    `on_request` is called when a request has come, `on_answer` when its answer is known.
     """
 
     def __init__(self) -> None:
         self.entries: deque[Entry] = deque(maxlen=_KEPT)
+        self.unanswered: list[Entry] = []
+        """Requests that came and whose answer has not gone out yet, in order."""
+        self.on_request: list[Callable[[], None]] = []
         self.on_answer: list[Callable[[], None]] = []
         self._counters: Counter[str] = Counter()
 
     def begin(self, entry: Entry) -> None:
         """A request has come."""
         self.entries.append(entry)
+        self.unanswered.append(entry)
+        for listener in self.on_request:
+            listener()
 
     def end(self, entry: Entry) -> None:
         """It has been answered, or its connection cut."""
+        self.unanswered = [other for other in self.unanswered if other is not entry]
         self._counters[f"{entry.method} {entry.status}"] += 1
         for listener in self.on_answer:
             listener()

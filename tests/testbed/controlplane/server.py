@@ -20,9 +20,9 @@ from types import TracebackType
 
 import aiohttp
 
+from testbed.certificates import Authority, signing_pair
 from testbed.child import Child, tail
 from testbed.controlplane.build import programs
-from testbed.controlplane.certificates import Authority, signing_pair
 from testbed.controlplane.kubectl import run_kubectl
 from testbed.run import Run
 

@@ -77,7 +77,7 @@ class Farm:
 
     async def kubectl(self, *arguments: str) -> str:
         """kubectl in the farm's namespace."""
-        return await self.centre.control_plane.kubectl("-n", NAMESPACE, *arguments)
+        return await self.centre.cluster.kubectl("-n", NAMESPACE, *arguments)
 
     async def operate(self, kind: str, member: str | None = None) -> None:
         """An Operation, to its end."""

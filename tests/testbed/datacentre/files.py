@@ -7,28 +7,34 @@ from typing import Any
 import yaml
 
 from testbed.azure.client import EmulatorAdmin
+from testbed.azure.emulator import AzureEmulator
 
 RESOURCE_GROUP = "shop-prod"
 VIRTUAL_NETWORK = "shop"
 
 
+def azure_settings(azure: EmulatorAdmin | AzureEmulator, *, network_id: str) -> dict[str, Any]:
+    """The part of the operator's settings that says where Azure is: the emulator, reached by the unchanged SDK."""
+    return {
+        "subscriptionID": azure.subscription_id,
+        "resourceGroup": RESOURCE_GROUP,
+        "location": "eastus",
+        "virtualNetworkID": network_id,
+        "credential": "WorkloadIdentity",
+        "tenantID": azure.tenant_id,
+        "clientID": azure.client_id,
+        "tokenFile": azure.federated_token_file,
+        "authority": azure.authority,
+        "endpoint": azure.endpoint,
+        "caFile": azure.ca_file,
+    }
+
+
 def operator_settings(*, azure: EmulatorAdmin, kubeconfig: Path, network_id: str, extra: Mapping[str, Any]) -> str:
-    """The operator's settings file: Azure is the emulator, reached by the unchanged SDK."""
+    """The operator's settings file."""
     settings: dict[str, Any] = {
         "kubeconfig": str(kubeconfig),
-        "azure": {
-            "subscriptionID": azure.subscription_id,
-            "resourceGroup": RESOURCE_GROUP,
-            "location": "eastus",
-            "virtualNetworkID": network_id,
-            "credential": "WorkloadIdentity",
-            "tenantID": azure.tenant_id,
-            "clientID": azure.client_id,
-            "tokenFile": azure.federated_token_file,
-            "authority": azure.authority,
-            "endpoint": azure.endpoint,
-            "caFile": azure.ca_file,
-        },
+        "azure": azure_settings(azure, network_id=network_id),
     }
     for section, values in extra.items():
         settings[section] = settings.get(section, {}) | values if isinstance(values, dict) else values

@@ -79,6 +79,8 @@ mutations! {
     CheckpointForgetsCurrent,
     /// A checkpoint ends before the peer has confirmed it.
     CheckpointAlone,
+    /// A checkpoint forgets what the secondary has applied and the primary perhaps not.
+    CutForgetsWindow,
     /// The resync compares only what this side touched, not the union.
     NoUnion,
     /// An operation that the target could not apply yet is taken for done.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -33,6 +35,7 @@ const WANTED: u64 = init::ASYNC_READ
 pub struct Served {
     mount: Mount,
     workers: Vec<JoinHandle<()>>,
+    ended: Receiver<()>,
     mirror: Arc<Mirror>,
 }
 
@@ -60,39 +63,55 @@ impl Served {
         mirror.granted(flags);
         let mirror = Arc::new(mirror);
         let mut workers = Vec::new();
+        let (farewell, ended) = std::sync::mpsc::channel();
         for (number, session) in sessions.into_iter().enumerate() {
             let own = device.another().map_err(|e| format!("FUSE at {at}: no descriptor for a thread: {e}"))?;
             let mirror = mirror.clone();
             let thread = std::thread::Builder::new().name(format!("fuse-{number}"));
-            let worker =
-                thread.spawn(move || serve(&mirror, &own, session)).map_err(|e| format!("FUSE thread: {e}"))?;
+            let farewell = Farewell(farewell.clone());
+            let work = move || {
+                let _farewell = farewell;
+                serve(&mirror, &own, session);
+            };
+            let worker = thread.spawn(work).map_err(|e| format!("FUSE thread: {e}"))?;
             workers.push(worker);
         }
-        Ok(Served { mount, workers, mirror })
+        Ok(Served { mount, workers, ended, mirror })
     }
 
     pub fn mirror(&self) -> &Arc<Mirror> {
         &self.mirror
     }
 
-    /// Unmounts, waits until the last open file is closed and every request answered, and sets what times still wait.
+    /// Unmounts, waits until the last open file is closed and every request answered (at most `patience`), and sets
+    /// what times still wait.
     ///
     /// # Errors
-    /// What unmounting or setting a time says.
-    pub fn stop(self) -> Result<(), Errno> {
+    /// What unmounting or setting a time says; `BUSY` when files are still open: they end with this process.
+    pub fn stop(self, patience: Duration) -> Result<(), Errno> {
         self.mount.unmount()?;
+        let deadline = Instant::now() + patience;
+        for _ in &self.workers {
+            // A worker hangs up when it ends, however it ends.
+            match self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
+                Err(RecvTimeoutError::Timeout) => return Err(Errno::BUSY),
+            }
+        }
         for worker in self.workers {
-            // A worker that panicked has left its request unanswered; the mount is gone with it.
             let _ = worker.join();
         }
         self.mirror.tree().settle_all()
     }
+}
 
-    /// Waits until somebody else unmounts.
-    pub fn wait(self) {
-        for worker in self.workers {
-            let _ = worker.join();
-        }
+/// Tells `Served` of a worker's end.
+struct Farewell(Sender<()>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Nobody listens unless somebody stops the mount.
+        let _ = self.0.send(());
     }
 }
 

@@ -139,10 +139,7 @@ fn step(r: &mut Random) -> Step {
                 if name.starts_with("system") { acl(r) } else { data(r)[..].iter().copied().take(300).collect() };
             Step::SetXattr { path: path(r), name, value }
         }
-        25 => Step::RemoveXattr {
-            path: path(r),
-            name: *r.pick(&["user.one", "system.posix_acl_default", "system.posix_acl_access"]),
-        },
+        25 => Step::RemoveXattr { path: path(r), name: r.pick(&REMOVED) },
         26 => {
             let keep = FallocateFlags::KEEP_SIZE;
             let modes = [FallocateFlags::empty(), keep, FallocateFlags::PUNCH_HOLE | keep, FallocateFlags::ZERO_RANGE];
@@ -159,6 +156,9 @@ fn step(r: &mut Random) -> Step {
         _ => Step::Look { path: path(r) },
     }
 }
+
+/// Attributes that are taken away again.
+const REMOVED: [&str; 3] = ["user.one", "system.posix_acl_default", "system.posix_acl_access"];
 
 type Seen = Result<Vec<u64>, i32>;
 

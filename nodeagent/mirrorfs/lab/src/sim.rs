@@ -859,6 +859,7 @@ impl Sim {
     fn heal_disk(&mut self, i: usize) {
         self.machines[i].slow = 1;
         let stopped = self.machines[i].host.role() == Some(RoleName::Stop);
+        let stopped = stopped || self.machines[i].host.node.as_ref().is_some_and(mirror_core::Node::in_trouble);
         if self.machines[i].host.failing || stopped || self.machines[i].host.node.is_none() {
             self.machines[i].host.failing = false;
             self.kill(i, false);
@@ -891,6 +892,8 @@ impl Sim {
             self.event(i, Event::Agent { alive: true });
             self.event(i, Event::Reconnected);
             self.event(i, Event::Order(Order::Overwrite));
+            // What a paused machine still had to hear (a full disk, an order to stop) it has heard by then.
+            self.after(400, What::HealDisk(i));
         }
     }
 
@@ -908,10 +911,10 @@ impl Sim {
             return;
         }
         if !self.settled() {
-            let roles: Vec<_> = self.machines.iter().map(|m| m.host.role()).collect();
             if std::env::var("DBG").is_ok() {
                 eprintln!("{:#?}", self.machines.iter().map(|m| m.host.node.clone()).collect::<Vec<_>>());
             }
+            let roles: Vec<_> = self.machines.iter().map(|m| m.host.role()).collect();
             return self.fail(format!("it does not settle after everything is healed: {roles:?}"));
         }
         let primary = usize::from(self.machines[1].host.role() == Some(RoleName::Prim));

@@ -32,6 +32,8 @@ pub struct Budget {
     pub failures: u8,
     /// Frames to a node that are under way for long, or a witness that answers late.
     pub delays: u8,
+    /// Nodes from which the witness is out of reach.
+    pub aways: u8,
     /// Daemons that stand still while time goes on.
     pub pauses: u8,
     /// Planned switches.
@@ -63,6 +65,10 @@ pub enum Step {
     Hold(u8),
     /// ... no longer.
     Release(u8),
+    /// The witness is out of reach from a node from now on.
+    Away(u8),
+    /// ... no longer.
+    Near(u8),
     /// A daemon stands still from now on.
     Pause(u8),
     /// ... no longer.
@@ -127,6 +133,8 @@ pub struct World {
     pub net: [[Vec<Parcel>; 2]; 2],
     /// Frames to this node are lost.
     pub cut: [bool; 2],
+    /// The witness is out of reach from here.
+    pub away: [bool; 2],
     /// Frames to this node are under way for long.
     pub held: [bool; 2],
     /// This node does nothing, while time goes on.
@@ -176,6 +184,7 @@ impl World {
             backup: witness,
             net: Default::default(),
             cut: [false; 2],
+            away: [false; 2],
             held: [false; 2],
             paused: [false; 2],
             asked: [Asked::Nothing; 2],
@@ -314,6 +323,11 @@ impl World {
         if self.cut[at] {
             steps.push(Step::Heal(i));
         }
+        if self.away[at] {
+            steps.push(Step::Near(i));
+        } else if left.aways > 0 {
+            steps.push(Step::Away(i));
+        }
         if self.held[at] {
             steps.push(Step::Release(i));
         } else if left.delays > 0 && !self.net[at].iter().all(Vec::is_empty) {
@@ -395,6 +409,11 @@ impl World {
                 self.held[usize::from(i)] = true;
             }
             Step::Release(i) => self.held[usize::from(i)] = false,
+            Step::Away(i) => {
+                self.left.aways -= 1;
+                self.away[usize::from(i)] = true;
+            }
+            Step::Near(i) => self.away[usize::from(i)] = false,
             Step::Pause(i) => {
                 self.left.pauses -= 1;
                 self.paused[usize::from(i)] = true;
@@ -555,6 +574,8 @@ impl World {
     fn witness_answers(&mut self, settings: &Settings, i: usize) {
         match std::mem::replace(&mut self.asked[i], Asked::Nothing) {
             Asked::Nothing => {}
+            Asked::Get if self.away[i] => self.event(settings, i, Event::Read(Read::Unreachable)),
+            Asked::Put(..) if self.away[i] => self.event(settings, i, Event::Written(Written::Unknown)),
             Asked::Get => self.event(settings, i, Event::Read(Read::Found(self.witness))),
             Asked::Put(expect, record) => {
                 let written = self.put(expect, record);
@@ -753,6 +774,9 @@ impl World {
         }
         world.held = [false; 2];
         world.paused = [false; 2];
+        if world.away == [true, true] || world.cut == [false, false] {
+            world.away = [false; 2];
+        }
         if world.cut == [true, true] {
             world.take(settings, Step::Heal(0));
             world.take(settings, Step::Heal(1));

@@ -73,6 +73,8 @@ pub struct Link {
     /// Plaintext that came in; `taken` bytes of it are used up.
     inbox: Vec<u8>,
     taken: usize,
+    /// The peer has said that nothing more comes.
+    ended: bool,
 }
 
 impl Link {
@@ -86,7 +88,13 @@ impl Link {
         socket.set_write_timeout(Some(patience))?;
         // A frame is handed over whole, and is out when `send` returns.
         tls.set_buffer_limit(None);
-        let mut link = Link { socket: BufReader::with_capacity(READ_BUFFER, socket), tls, inbox: Vec::new(), taken: 0 };
+        let mut link = Link {
+            socket: BufReader::with_capacity(READ_BUFFER, socket),
+            tls,
+            inbox: Vec::new(),
+            taken: 0,
+            ended: false,
+        };
         while link.tls.is_handshaking() {
             link.flush()?;
             if link.tls.is_handshaking() {
@@ -171,7 +179,7 @@ impl Link {
 
     /// Reads what the socket has, at least something, and opens its records.
     fn pull(&mut self) -> Result<(), Broken> {
-        if self.tls.read_tls(&mut self.socket)? == 0 {
+        if self.ended || self.tls.read_tls(&mut self.socket)? == 0 {
             return Err(Broken::Closed);
         }
         let state = match self.tls.process_new_packets() {
@@ -190,9 +198,7 @@ impl Link {
             self.inbox.truncate(start + got);
             left -= got;
         }
-        if state.peer_has_closed() && self.inbox.len() == self.taken {
-            return Err(Broken::Closed);
-        }
+        self.ended = state.peer_has_closed();
         Ok(())
     }
 

@@ -88,6 +88,8 @@ def main() -> None:
     path = sys.argv[1]
     with open(path) as file:  # noqa: PTH123
         command = json.load(file)
+    # Before anybody can find this process in its group and tell it to end.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     enter(command["supervisor_group"])
     os.setsid()
     if os.fork():
@@ -100,7 +102,6 @@ def main() -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     os.chdir("/")
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     child = os.fork()
     if child == 0:
         execute(command)

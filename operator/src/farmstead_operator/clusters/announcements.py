@@ -60,7 +60,7 @@ def _members(old: Iterable[MemberSummary], new: Iterable[MemberSummary]) -> Iter
     before = {entry.name: entry for entry in old}
     for entry in new:
         previous = before.get(entry.name)
-        if previous is None or previous.state == entry.state:
+        if previous is None or previous.state == entry.state or _first_word(previous, entry):
             continue
         yield Announcement(
             warning=entry.state == MemberState.UNKNOWN,
@@ -68,3 +68,8 @@ def _members(old: Iterable[MemberSummary], new: Iterable[MemberSummary]) -> Iter
             action="MemberState",
             note=f"{entry.name}: {previous.state} -> {entry.state}" + (f": {entry.reason}" if entry.reason else ""),
         )
+
+
+def _first_word(old: MemberSummary, new: MemberSummary) -> bool:
+    """A member that is heard of and serves: what everybody expects."""
+    return old.state == MemberState.UNKNOWN and new.state == MemberState.UP

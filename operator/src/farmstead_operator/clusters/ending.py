@@ -14,6 +14,8 @@ from farmstead_operator.clusters.removal import Removal, known_nodes, plan_remov
 from farmstead_operator.clusters.render import carried
 from farmstead_operator.clusters.summary import is_ready, summarize
 
+STOPPING = "StoppingMembers"
+
 
 def plan_end(observed: Observed, cluster: FarmCluster) -> Plan:
     """The next steps for a cluster that is being deleted."""
@@ -33,7 +35,7 @@ def plan_end(observed: Observed, cluster: FarmCluster) -> Plan:
         withdraw=had_balancer and not running and not clear,
         operations=operations.changed,
         expired=operations.expired,
-        status=_status(observed, cluster, entries, waiting),
+        status=_status(observed, cluster, entries, waiting, _balancer(waiting, clear=clear) if had_balancer else None),
         finished=clear and not running and not observed.members,
         waiting=waiting.message,
         wake_after=operations.wake_after,
@@ -44,7 +46,7 @@ def _waiting(observed: Observed, removal: Removal, *, clear: bool) -> Problem:
     """What the deletion waits for now."""
     if removal.notes:
         notes = "; ".join(f"{node}: {note}" for node, note in sorted(removal.notes.items()))
-        return Problem("StoppingMembers", notes)
+        return Problem(STOPPING, notes)
     if not clear:
         facts = observed.balancer
         if facts is not None and facts.problem is not None:
@@ -54,14 +56,29 @@ def _waiting(observed: Observed, removal: Removal, *, clear: bool) -> Problem:
     return Problem("RemovingMembers", "all members have stopped, their objects are being removed")
 
 
+def _balancer(waiting: Problem, *, clear: bool) -> Problem:
+    """What to say of the load balancer."""
+    if clear:
+        return Problem("Withdrawn", "nothing of ours is left there")
+    if waiting.reason == STOPPING:
+        return Problem("Withdrawing", "what is ours there goes when all members have stopped")
+    return waiting
+
+
 def _status(
-    observed: Observed, cluster: FarmCluster, entries: tuple[MemberSummary, ...], waiting: Problem
+    observed: Observed,
+    cluster: FarmCluster,
+    entries: tuple[MemberSummary, ...],
+    waiting: Problem,
+    balancer: Problem | None,
 ) -> FarmClusterStatus:
     azure = observed.balancer.azure if observed.balancer else None
     return FarmClusterStatus(
         observed_generation=cluster.metadata.generation,
         conditions=merge(
-            cluster.status.conditions, _conditions(observed, cluster, entries, waiting), now=observed.timestamp
+            cluster.status.conditions,
+            _conditions(observed, cluster, entries, waiting, balancer),
+            now=observed.timestamp,
         ),
         members=entries,
         ready_members=sum(map(is_ready, entries)),
@@ -71,7 +88,11 @@ def _status(
 
 
 def _conditions(
-    observed: Observed, cluster: FarmCluster, entries: Iterable[MemberSummary], waiting: Problem
+    observed: Observed,
+    cluster: FarmCluster,
+    entries: Iterable[MemberSummary],
+    waiting: Problem,
+    balancer: Problem | None,
 ) -> Iterable[Condition]:
     def condition(name: str, status: ConditionStatus, reason: str, message: str = "") -> Condition:
         return Condition(
@@ -95,3 +116,5 @@ def _conditions(
         "Deleting",
         f"still serving: {', '.join(serving)}" if serving else "the cluster is being deleted",
     )
+    if balancer is not None:
+        yield condition("LoadBalancerReady", ConditionStatus.FALSE, balancer.reason, balancer.message)

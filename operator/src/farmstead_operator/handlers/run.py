@@ -126,7 +126,7 @@ def _register_login(registry: kopf.OperatorRegistry, credentials: Callable[[], A
 
 
 def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:
-    @kopf.on.event(*KIND, registry=registry)
+    @kopf.on.event(*KIND, id="seen", registry=registry)
     async def saw(event: Any, name: str, namespace: str | None, **_: Any) -> None:
         if event["type"] == "DELETED":
             seen.gone((namespace or "", name))
@@ -135,6 +135,7 @@ def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:
 
 
 def _register_deletion(registry: kopf.OperatorRegistry, seen: Seen) -> None:
+    # The name goes into an annotation; a nested function's own is refused there.
     @kopf.on.delete(*KIND, id="deletion", registry=registry)
     async def deleted(uid: str, meta: Any, **_: Any) -> None:
         if reason := seen.deletion_waits_for(uid):

@@ -86,6 +86,9 @@ fn resume(n: &mut Node, now: Time) -> bool {
     if !n.may_resume() || !n.lease_holds(now) {
         return false;
     }
+    if !n.on(Mutation::ResumeWithOpenCas) {
+        n.cas = None;
+    }
     if n.on(Mutation::NoResend) {
         n.window.resend();
     }

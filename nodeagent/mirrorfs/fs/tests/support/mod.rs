@@ -20,6 +20,9 @@ use mirrorfs_fs::session::Served;
 use mirrorfs_fs::tree::Tree;
 use rustix::io::Errno;
 
+/// How long a file may stay open after a test's end.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// The peer without a network: operations go through their wire form straight to the other directory.
 pub struct Direct {
     pub applier: Applier,
@@ -128,7 +131,7 @@ impl Pair {
 
     /// Unmounts, and compares the two copies in every respect.
     pub fn settle(&mut self) {
-        self.served.take().unwrap().stop().unwrap();
+        self.served.take().unwrap().stop(PATIENCE).unwrap();
         self.direct.applier.tree().settle_all().unwrap();
         let diverged = self.direct.diverged.lock().unwrap();
         assert!(diverged.is_empty(), "the copies went apart: {diverged:#?}");
@@ -142,7 +145,7 @@ impl Pair {
     }
 
     pub fn remount(&mut self, exclude: &[&str]) {
-        self.served.take().unwrap().stop().unwrap();
+        self.served.take().unwrap().stop(PATIENCE).unwrap();
         self.mount(exclude);
     }
 }

@@ -10,12 +10,12 @@ fn main() {
         }
         let mut hit = false;
         for s in SCENES.iter() {
-            let lim = if s.large { 60_000 } else { 100_000 };
+            let lim = if s.large { 100_000 } else { 200_000 };
             let f = s.search(Some(*m), lim, 8);
             if let Some((r, p)) = f.violation {
                 println!("{m:?}: [{}] {r} depth {} states {}", s.name, p.len(), f.states);
                 if only.is_some() {
-                    let w = World::in_sync(&settings(s.class, None), s.objects).with(&settings(s.class, Some(*m)));
+                    let w = s.start().with(&settings(s.class, Some(*m)));
                     println!("{}", mirror_lab::search::explain(&settings(s.class, Some(*m)), &w, s.budget, &p));
                 }
                 hit = true;
@@ -27,4 +27,3 @@ fn main() {
         }
     }
 }
-use mirror_lab::world::World;

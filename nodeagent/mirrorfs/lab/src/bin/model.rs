@@ -1,13 +1,12 @@
 //! `make model`
 use mirror_lab::scenes::*;
-use mirror_lab::world::World;
 fn main() {
     for s in SCENES.iter() {
         if std::env::args().nth(1).is_some_and(|a| a != s.name) {
             continue;
         }
         let t = std::time::Instant::now();
-        let f = s.search(None, 300_000, 16);
+        let f = s.search(None, 400_000, 16);
         println!(
             "{}: {} states {} steps depth {} exhausted {} followed {} {:?}",
             s.name,
@@ -21,7 +20,7 @@ fn main() {
         if let Some((r, p)) = f.violation {
             println!("   {r} {}", p.len());
             if std::env::args().nth(1).is_some() {
-                let w = World::in_sync(&settings(s.class, None), s.objects);
+                let w = s.start();
                 println!("{}", mirror_lab::search::explain(&settings(s.class, None), &w, s.budget, &p));
             }
         }

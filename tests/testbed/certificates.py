@@ -1,7 +1,7 @@
-"""The control plane's own certificate authority, and the certificates by which its users are known.
+"""Certificate authorities of the testbed's own, and what they sign: for API server, its users, Azure's emulator.
 
 Kubernetes takes a client certificate's common name for the user and its organizations for the groups.
-Keys are written readable by their owner alone. Made for runs of hours: everything expires within a day.
+Keys are written readable by their owner alone. Made anew by each run, and good for the longest one.
 """
 
 import datetime
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFETIME = datetime.timedelta(days=1)
+LIFETIME = datetime.timedelta(days=30)
 
 
 @dataclass(frozen=True)

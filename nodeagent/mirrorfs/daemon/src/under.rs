@@ -1,0 +1,47 @@
+//! Private mounts: how the directory below is reached while mirrorfs' own mount lies over it.
+//!
+//! A bind mount of the directory under the state folder, made before anything is mounted over it. It outlives the
+//! process: killed and started again, mirrorfs finds the directory there, below its own dead mount.
+
+use std::path::{Path, PathBuf};
+
+use mirrorfs_fs::tree::Tree;
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+
+/// The private mount of directory number `number`.
+pub fn path(state: &Path, number: usize) -> PathBuf {
+    state.join(format!("under-{number}"))
+}
+
+/// Opens a replicated directory below whatever is mounted over it.
+///
+/// # Errors
+/// A sentence that names the directory.
+pub fn open(state: &Path, number: usize, directory: &Path) -> Result<Tree, String> {
+    let private = path(state, number);
+    let told = |what: &str, errno: Errno| format!("{what} {}: {errno}", directory.display());
+    std::fs::create_dir_all(&private).map_err(|error| format!("{}: {error}", private.display()))?;
+    if !is_mount(&private).map_err(|errno| told("looking at the private mount of", errno))? {
+        rustix::mount::mount_bind(directory, &private).map_err(|errno| told("private mount of", errno))?;
+        let private_flag = MountPropagationFlags::PRIVATE;
+        rustix::mount::mount_change(&private, private_flag).map_err(|errno| told("private mount of", errno))?;
+    }
+    Tree::open(&private).map_err(|errno| told("directory", errno))
+}
+
+/// Takes the private mount away.
+///
+/// # Errors
+/// What umount2(2) says.
+pub fn close(state: &Path, number: usize) -> Result<(), Errno> {
+    rustix::mount::unmount(path(state, number), UnmountFlags::DETACH)
+}
+
+fn is_mount(path: &Path) -> Result<bool, Errno> {
+    let attributes = |path: &Path| {
+        rustix::fs::statx(rustix::fs::CWD, path, rustix::fs::AtFlags::empty(), rustix::fs::StatxFlags::MNT_ID)
+    };
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    Ok(attributes(path)?.stx_mnt_id != attributes(parent)?.stx_mnt_id)
+}
