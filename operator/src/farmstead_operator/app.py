@@ -155,7 +155,7 @@ class Engine:
     async def _kopf(self) -> None:
         """kopf and the watchdog over it; both begin anew when either fails."""
         clusters = self._stores.clusters
-        seen = Seen(put=clusters.put, gone=clusters.remove, deletion_waits_for=self._reconciler.deletion_waits_for)
+        seen = Seen(put=clusters.put, gone=clusters.remove)
         while True:
             try:
                 async with asyncio.TaskGroup() as group:
