@@ -168,12 +168,7 @@ class Engine:
     async def _kopf(self) -> None:
         """kopf and the watchdog over it; both begin anew when either fails."""
         clusters = self._stores.clusters
-        seen = Seen(
-            put=clusters.put,
-            gone=clusters.remove,
-            deletion_waits_for=self._reconciler.deletion_waits_for,
-            before_write=self._client.before_write,
-        )
+        seen = Seen(put=clusters.put, gone=clusters.remove, before_write=self._client.before_write)
         while True:
             try:
                 async with asyncio.TaskGroup() as group:

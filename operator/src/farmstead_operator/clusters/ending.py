@@ -37,7 +37,6 @@ def plan_end(observed: Observed, cluster: FarmCluster) -> Plan:
         expired=operations.expired,
         status=_status(observed, cluster, entries, waiting, _balancer(waiting, clear=clear) if had_balancer else None),
         finished=clear and not running and not observed.members,
-        waiting=waiting.message,
         wake_after=operations.wake_after,
     )
 

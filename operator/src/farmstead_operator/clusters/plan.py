@@ -3,6 +3,7 @@
     no cluster          nothing happens to its Members: gone is not stop
     cluster             members rendered, leavers removed one by one, load balancer declared, status drawn
     cluster, deleted    members stopped one by one; then what is ours in the load balancer; then the Members; then it
+    kind, deleted       the cluster is let go at once, with all that runs
 
 Order matters in one place: a machine is dropped from the status before its Member's finalizer goes, so that a machine
 which is listed and has no Member is one whose Member vanished, never one that was removed in good order.
@@ -37,7 +38,6 @@ def plan(observed: Observed) -> Plan:
             expired=operations.expired,
             wake_after=operations.wake_after,
             finished=cluster is not None,
-            let_go=cluster is not None,
         )
     return plan_end(observed, cluster) if cluster.metadata.deleting else _life(observed, cluster)
 

@@ -4,14 +4,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import kopf
 
 from farmstead_kube import FARM_CLUSTERS, Credentials
-from farmstead_operator.clusters.observed import CLUSTER_FINALIZER, Key, moment
+from farmstead_operator.clusters.observed import CLUSTER_FINALIZER, Key
 
 PREFIX = "operator.farmstead.dev"
 KIND = (FARM_CLUSTERS.group, FARM_CLUSTERS.version, FARM_CLUSTERS.plural)
@@ -19,8 +18,8 @@ STOP_SECONDS = 5.0
 STREAM_SECONDS = 50
 """Whole: the API server reads no fractions."""
 SILENCE_SECONDS = 60.0
-QUESTION_SECONDS = (1.0, 15.0)
-"""How often a deletion asks whether it is done: at first, and at last."""
+HELD_SECONDS = 600.0
+"""kopf writes into the cluster each time that its deletion was put off for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +28,6 @@ class Seen:
 
     put: Callable[[Mapping[str, Any]], None]
     gone: Callable[[Key], None]
-    deletion_waits_for: Callable[[str], str]
-    """What a cluster's deletion (by uid) waits for; empty when it may go."""
     before_write: Callable[[], None]
     """Called in kopf's thread before each of its writes."""
 
@@ -69,7 +66,7 @@ async def _operator(seen: Seen, credentials: Callable[[], Awaitable[Credentials]
     registry = kopf.OperatorRegistry()
     _register_login(registry, credentials, seen.before_write)
     _register_events(registry, seen)
-    _register_deletion(registry, seen)
+    _register_deletion(registry)
     await kopf.operator(registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop)
 
 
@@ -155,16 +152,13 @@ def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:
             seen.put(event["object"])
 
 
-def _register_deletion(registry: kopf.OperatorRegistry, seen: Seen) -> None:
-    # The name goes into an annotation; a nested function's own is refused there.
+def _register_deletion(registry: kopf.OperatorRegistry) -> None:
+    """Have kopf put the finalizer on; the cluster's loop takes it away, the moment that nothing is left to do.
+
+    A handler that waited for the loop would hold up every other event of the cluster: kopf has one task an object.
+    """
+
+    # The id goes into an annotation; a nested function's own name is refused there.
     @kopf.on.delete(*KIND, id="deletion", registry=registry)
-    async def deleted(uid: str, meta: Any, **_: Any) -> None:
-        if reason := seen.deletion_waits_for(uid):
-            raise kopf.TemporaryError(reason[:1024], delay=_question(meta["deletionTimestamp"]))
-
-
-def _question(deleted_at: str) -> float:
-    """Seconds until the deletion asks again: soon at first, seldom when it takes long."""
-    least, most = QUESTION_SECONDS
-    age = (datetime.now(UTC) - moment(deleted_at)).total_seconds()
-    return min(max(age / 10, least), most)
+    async def deleted(**_: Any) -> None:
+        raise kopf.TemporaryError("the cluster's loop lets it go; its conditions say when", delay=HELD_SECONDS)
