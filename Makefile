@@ -57,5 +57,12 @@ clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_C
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
 
+test-mirrorfs: ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
+	cd nodeagent/mirrorfs && CARGO_HOME=$(FARMSTEAD_CACHE)/cargo cargo test --locked $(addprefix -p farmstead-mirrorfs,-fs -net "")
+
+bench-mirrorfs: ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
+	cd nodeagent/mirrorfs && CARGO_HOME=$(FARMSTEAD_CACHE)/cargo cargo build --locked --release -p farmstead-mirrorfs --bins --examples
+	python3 tests/bench/mirrorfs.py $(BENCH_ARGS)
+
 # Every target is a job, none a file; a list by hand would be forgotten.
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

@@ -10,6 +10,7 @@ import pytest_asyncio
 import yaml
 
 from testbed.controlplane import CommandError, ControlPlane
+from testbed.installation import install_kinds
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -58,8 +59,7 @@ def overlay(base: Any, change: Any) -> Any:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def crds(control_plane: ControlPlane) -> ControlPlane:
     """The API server with our CRDs."""
-    await control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    await install_kinds(control_plane.kubectl)
     return control_plane
 
 

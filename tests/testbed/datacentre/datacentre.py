@@ -27,6 +27,7 @@ from testbed.azure.sdk import network_client
 from testbed.child import Child
 from testbed.controlplane import ControlPlane, ExistingCluster
 from testbed.datacentre import files
+from testbed.installation import install_farmstead, uninstall_farmstead
 from testbed.machines import Fabric, Machine, Namespace
 from testbed.run import Run
 
@@ -142,9 +143,7 @@ class DataCentre:
         kubectl = self.cluster.kubectl
         if self._kubeconfig is not None:
             self._stack.push_async_callback(self._uninstall)
-        await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
+        await install_farmstead(kubectl)
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
         await self.enrol()
@@ -168,8 +167,7 @@ class DataCentre:
         """Take it all away again: another's cluster outlives us. Namespaces go when its controllers get to it."""
         kubectl = self.cluster.kubectl
         await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
-        await kubectl("delete", "-k", str(ROOT / "manifests/testbed"), "--ignore-not-found", "--wait=false")
-        await kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", "--timeout=60s")
+        await uninstall_farmstead(kubectl)
 
     async def _start_machine(self, name: str) -> None:
         machine = self.machines[name]

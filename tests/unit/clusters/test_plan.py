@@ -264,7 +264,7 @@ def test_a_kind_that_is_deleted_lets_its_clusters_go_and_touches_nothing() -> No
     now = settled(cluster())
     decided = plan(replace(now, cluster=deleted(now.cluster), api_going=True))
     assert silent_plan(decided)
-    assert decided.let_go
+    assert decided.finished
     assert not decided.withdraw
 
 
@@ -306,8 +306,8 @@ def test_a_deletion_waits_for_azure_and_says_why() -> None:
     decided = plan(observed(deleted(farm), balancer=facts))
     assert not decided.finished
     assert decided.withdraw
-    assert "no answer" in decided.waiting
     assert condition(decided, "Reconciling").reason == "Unreachable"
+    assert "no answer" in condition(decided, "Reconciling").message
 
 
 def test_a_member_that_vanished_is_drawn_again_to_be_stopped() -> None:

@@ -270,7 +270,7 @@ impl Sim {
         self.until(|sim| sim.report.events >= sim.run.events);
         self.heal();
         let limit = self.report.events + 6_000;
-        let settled_at = self.report.events + 150;
+        let settled_at = self.report.events + 600;
         self.until(|sim| sim.report.events >= limit || sim.report.events >= settled_at && sim.settled());
         self.judge();
         self.report
@@ -893,7 +893,7 @@ impl Sim {
             self.event(i, Event::Reconnected);
             self.event(i, Event::Order(Order::Overwrite));
             // What a paused machine still had to hear (a full disk, an order to stop) it has heard by then.
-            self.after(400, What::HealDisk(i));
+            [400, 1_500, 4_000].into_iter().for_each(|delay| self.after(delay, What::HealDisk(i)));
         }
     }
 
