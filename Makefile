@@ -48,6 +48,12 @@ controlplane: .venv/.ready ## Build etcd, kube-apiserver and kubectl for the tes
 emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
 	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
 
+chaos: system-testbed controlplane ## The operator killed 100 times in the middle of its calls: all ends as in peace
+	FARMSTEAD_KILLS=100 $(RUN)/pytest -s tests/e2e/operator/test_kills.py
+
+soak: system-testbed controlplane ## Ten minutes with nothing to change: not one write to Azure
+	FARMSTEAD_SOAK_SECONDS=600 $(RUN)/pytest -s tests/e2e/operator/test_frugality.py -k nothing_to_change
+
 bench-agent: system-testbed controlplane ## What one agent costs with ten idle members: memory and processor, against its goals
 	$(RUN)/python tests/bench/agent.py
 
