@@ -64,7 +64,7 @@ bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large
 	$(RUN)/python -m testbed.bench_operator
 
 test-mirrorfs: ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
-	cd nodeagent/mirrorfs && CARGO_HOME=$(FARMSTEAD_CACHE)/cargo cargo test --locked $(addprefix -p farmstead-mirrorfs,-fs -net "")
+	cd nodeagent/mirrorfs && CARGO_HOME=$(FARMSTEAD_CACHE)/cargo cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs
 
 bench-mirrorfs: ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
 	cd nodeagent/mirrorfs && CARGO_HOME=$(FARMSTEAD_CACHE)/cargo cargo build --locked --release -p farmstead-mirrorfs --bins --examples
