@@ -6,7 +6,6 @@ makes a leader not ready, never unhealthy: a new process would not find it eithe
 """
 
 import time
-
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from aiohttp import web
 
 from farmstead_operator.metrics import Metrics
 from farmstead_operator.settings import Http
-
 
 HOPELESS_SECONDS = 180.0
 """A dead watch that is still dead so long after it was begun anew needs a new process."""
