@@ -31,8 +31,9 @@ DEMO_CLUSTER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(K
 demo: system-testbed controlplane ## A whole data centre on this machine: clusters, faults, traffic (KEEP=1 leaves it running)
 	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
 
+# Most of a test's time here is waiting, for a drain or a probe: three processes for two cores.
 test: system-testbed lint controlplane ## Everything: lint, types, and all tests with the real parts
-	$(RUN)/pytest
+	$(RUN)/pytest -n 3 --dist loadfile
 
 check: lint ## What to run before every commit: lint, types, import contracts, unit tests
 	$(RUN)/pytest -q tests/unit
