@@ -96,7 +96,7 @@ async def test_a_deletion_is_over_the_moment_that_the_last_step_is(
         await agents.act(member)
 
     async def memberless() -> bool:
-        return await farm.members() == {}
+        return not await farm.members()
 
     await farm.until(memberless, "the last step")
     await asyncio.wait_for(ending, 1)
