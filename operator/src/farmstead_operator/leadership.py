@@ -4,6 +4,7 @@
     leader:  renew every retry_seconds; any exception, and no answer for half of the deadline, is a failed renewal
              not renewed for renew_deadline_seconds -> LeadershipLost, and the process ends at once
 
+A process that was stopped for a while does not know it: so `leads` is asked before every write, whoever writes.
 renew_deadline < lease: a leader that is cut off has ended before another one begins. Clocks of machines are never
 compared; a Lease's times are only looked at for change.
 """
@@ -45,6 +46,11 @@ class Elector:
         self._seen_version = ""
         self._seen_at = 0.0
         self._renewed_at = 0.0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica may write now. Cheap; may be asked in any thread."""
+        return self._clock() - self._renewed_at < self._settings.renew_deadline_seconds
 
     async def acquire(self) -> None:
         """Return when this replica leads."""

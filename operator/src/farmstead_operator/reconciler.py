@@ -4,6 +4,7 @@ Writes go out in the plan's order and their answers go into the stores, so that 
 waiting for the watch. The first write that fails ends the pass; the next one starts from what is then.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
 
@@ -85,8 +86,13 @@ class Reconciler:
         return plan(await self._observe(observed.key)).status
 
     async def _members(self, observed: Observed, decided: Plan) -> None:
-        for write in decided.members:
-            await self._write(observed, write)
+        # Members don't depend on each other: all go out together, and the first that failed ends the pass.
+        outcomes = await asyncio.gather(
+            *(self._write(observed, write) for write in decided.members), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
         for member in decided.deletions:
             await self._delete(MEMBERS, member)
         for member in decided.releases:

@@ -27,6 +27,7 @@ PORT = 80
 BACKEND_PORT = 8080
 GROUP = f"/sys/fs/cgroup/farmstead/{NAMESPACE}.{NAME}/app/cgroup.procs"
 POLL_SECONDS = 0.05
+TOLD_AT_MOST = 30
 FARMSTEAD = Path(sys.executable).with_name("farmstead")
 
 
@@ -76,7 +77,7 @@ class Farm:
 
     async def kubectl(self, *arguments: str) -> str:
         """kubectl in the farm's namespace."""
-        return await self.centre.control_plane.kubectl("-n", NAMESPACE, *arguments)
+        return await self.centre.cluster.kubectl("-n", NAMESPACE, *arguments)
 
     async def operate(self, kind: str, member: str | None = None) -> None:
         """An Operation, to its end."""
@@ -195,7 +196,7 @@ class Farm:
             target=f"{self.frontend}:{PORT}",
             paths=["/", "/", "/", "/slow"],
             arguments=["--new", str(new), "--keep", str(keep), "--timeout", str(patience)],
-            tell=lambda line: print(f"{time.monotonic():.2f} clients {line}") if "failure" in line else None,
+            tell=_first_failures(),
         )
         try:
             await load.until_served_by(set(self.centre.machines), within=30)
@@ -211,6 +212,17 @@ class Farm:
             probe=f"{address}:{PROBE_PORT}{probe_path(*KEY)}",
             application=f"{address}:{BACKEND_PORT}/healthz",
         )
+
+
+def _first_failures() -> Callable[[dict[str, Any]], None]:
+    """Tell of the first requests that fail, for people; a table of thousands helps nobody."""
+    left = iter(range(TOLD_AT_MOST))
+
+    def tell(line: dict[str, Any]) -> None:
+        if "failure" in line and next(left, None) is not None:
+            print(f"{time.monotonic():.2f} clients {line}")
+
+    return tell
 
 
 def serves(member: Member) -> bool:

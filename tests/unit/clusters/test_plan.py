@@ -240,6 +240,14 @@ def test_a_selector_without_a_match_takes_nobody_away(facts: dict[str, Any]) -> 
     assert condition(decided, "Stalled").reason == "NoMembers"
 
 
+def test_machines_whose_member_vanished_with_all_farmnodes_keep_their_backends() -> None:
+    now = settled(balanced())
+    decided = plan(replace(now, nodes={}, members={}))
+    assert silent_plan(decided)
+    assert decided.backends == plan(now).backends
+    assert condition(decided, "Stalled").reason == "NoMembers"
+
+
 def test_a_named_machine_without_farmnode_stays_as_it_is() -> None:
     now = settled(cluster(members=Members(names=NODES)))
     decided = plan(replace(now, nodes={name: node(name) for name in NODES[1:]}))

@@ -1,6 +1,7 @@
 //! How an event becomes facts. No role changes here; a frame that may not speak is not heard.
 
-use crate::event::{Event, Notice, Order};
+use crate::checkpoint::Cut;
+use crate::event::{Action, Event, Notice, Order};
 use crate::guard::Mutation;
 use crate::ids::{Generation, Incarnation, Seq};
 use crate::intake::{Arrival, Intake};
@@ -128,7 +129,7 @@ impl Node {
         });
         resync.begin(both);
         if resync.walking {
-            self.act(crate::event::Action::Walk { session });
+            self.act(Action::Walk { session });
         }
     }
 
@@ -155,11 +156,15 @@ impl Node {
                 if !intake.applying.is_empty() || !intake.waiting.is_empty() {
                     return;
                 }
+                wait.owes = owed;
                 if intake.generation != generation {
                     *intake = Intake::new(from, generation, first);
+                    // What an fsync promised on the source must be on this disk before the mark says that it is.
+                    let number = self.found.checkpoint;
+                    self.cut =
+                        Some(Cut { number, low: first, here: !self.cfg.on(Mutation::JoinUnflushed), there: false });
+                    self.act(Action::Flush { number });
                 }
-                wait.owes = owed;
-                self.goal.joining = Some(generation);
             }
             (Role::Second, Purpose::Switch) if follows && generation == self.goal.generation.next() => {
                 self.goal.joining = Some(generation);

@@ -71,6 +71,8 @@ mutations! {
     OutdatedForgotten,
     /// A resync begins without flagging the target inconsistent.
     ResyncUnflagged,
+    /// The joiner marks its copy complete before it is flushed.
+    JoinUnflushed,
     /// The join happens although objects are still to be compared.
     JoinBeforeDrained,
     /// The difference log is written after the change it covers.

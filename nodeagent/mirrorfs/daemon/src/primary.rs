@@ -13,13 +13,14 @@ use crate::peer::{Peer, PeerTree};
 use crate::under;
 
 /// How long open files may keep a stopping daemon.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(60);
 
 /// Mounts, serves until `wait` returns, and unmounts.
 ///
 /// # Errors
 /// A sentence for people.
 pub fn run(config: &Config, wait: impl FnOnce()) -> Result<(), String> {
+    refuse_request_timeouts()?;
     let tls = config.identity()?.client().map_err(|error| format!("tls: {error}"))?;
     let peer = Peer::new(Call {
         address: config.address,
@@ -43,5 +44,21 @@ pub fn run(config: &Config, wait: impl FnOnce()) -> Result<(), String> {
         under::close(&config.state, number).map_err(|errno| format!("private mount {number}: {errno}"))?;
     }
     log::info("unmounted", &[]);
+    Ok(())
+}
+
+/// With these set, the kernel would end the mount of a node that holds its answers while the protocol decides.
+fn refuse_request_timeouts() -> Result<(), String> {
+    for name in ["default_request_timeout", "max_request_timeout"] {
+        let path = format!("/proc/sys/fs/fuse/{name}");
+        // Older kernels have none.
+        let value = std::fs::read_to_string(&path).unwrap_or_default();
+        if value.trim().parse::<u64>().is_ok_and(|seconds| seconds > 0) {
+            return Err(format!(
+                "{path} is {}: set it to 0, or the kernel ends mounts that wait for a peer",
+                value.trim()
+            ));
+        }
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.core.pipeline import PipelineContext, PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import AsyncHTTPPolicy
+from azure.core.pipeline.policies import AsyncHTTPPolicy, SansIOHTTPPolicy
 from azure.core.polling import AsyncLROPoller
 from azure.identity import CredentialUnavailableError
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
@@ -78,6 +78,18 @@ class _Count(AsyncHTTPPolicy[Any, Any]):
         return response
 
 
+class _BeforeWrite(SansIOHTTPPolicy[Any, Any]):
+    """Asks before each request that may change something, retries included."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        if request.http_request.method != "GET":
+            self._ask()
+
+
 async def _codes(response: Any) -> tuple[str, ...]:
     """The codes of a refusal; it is kept, whoever handles it reads it again."""
     await response.read()
@@ -87,8 +99,11 @@ async def _codes(response: Any) -> tuple[str, ...]:
 class Arm:
     """Clients for as many subscriptions as are asked for, one credential for all."""
 
-    def __init__(self, settings: AzureSettings, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self, settings: AzureSettings, recorder: Recorder | None = None, before_write: Callable[[], None] = lambda: None
+    ) -> None:
         self.settings = settings
+        self._before_write = before_write
         self._recorder = recorder or NoRecorder()
         self._credential = credentials.Renewable(lambda: credentials.make(settings))
         self._clients: dict[str, NetworkManagementClient] = {}
@@ -114,7 +129,7 @@ class Arm:
             read_timeout=settings.answer_seconds,
             retry_total=_CONNECTION_RETRIES,
             retry_status=0,
-            per_retry_policies=[_Count(self._recorder)],
+            per_retry_policies=[_BeforeWrite(self._before_write), _Count(self._recorder)],
             logging_enable=False,
             **verify,
         )

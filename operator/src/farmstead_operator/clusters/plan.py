@@ -23,7 +23,7 @@ from farmstead_operator.clusters.observed import Backend, MemberWrite, Observed,
 from farmstead_operator.clusters.operations import OperationsPlan, hold_after, order_for, plan_operations
 from farmstead_operator.clusters.removal import Removal, known_nodes, plan_removal, releasable
 from farmstead_operator.clusters.render import carried, render
-from farmstead_operator.clusters.summary import is_ready, summarize
+from farmstead_operator.clusters.summary import balancer_status, is_ready, summarize
 
 GIVEN_UP = "GivenUp"
 
@@ -177,6 +177,7 @@ def _balancer_status(picture: Picture) -> LoadBalancerStatus | None:
     """News of the load balancer, else what was last known; an empty one says from the start that there will be one."""
     if not picture.wants_balancer and not picture.had_balancer:
         return None
-    if picture.balancer is not None and picture.balancer.azure is not None:
-        return LoadBalancerStatus(azure=picture.balancer.azure)
-    return picture.cluster.status.load_balancer or LoadBalancerStatus(azure=AzureStatus())
+    shown = picture.cluster.status.load_balancer
+    if picture.balancer is None or picture.balancer.azure is None:
+        return shown or LoadBalancerStatus(azure=AzureStatus())
+    return balancer_status(picture.balancer.azure) or (None if shown else LoadBalancerStatus(azure=AzureStatus()))

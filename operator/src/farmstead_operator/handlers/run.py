@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import aiohttp
 import kopf
 
 from farmstead_kube import FARM_CLUSTERS, Credentials
@@ -23,10 +24,12 @@ HELD_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What kopf's events are told to."""
+    """What kopf's events are told to, and whom it asks."""
 
     put: Callable[[Mapping[str, Any]], None]
     gone: Callable[[Key], None]
+    before_write: Callable[[], None]
+    """Called in kopf's thread before each of its writes."""
 
 
 async def run_kopf(seen: Seen, credentials: Callable[[], Awaitable[Credentials]]) -> None:
@@ -61,7 +64,7 @@ async def run_kopf(seen: Seen, credentials: Callable[[], Awaitable[Credentials]]
 
 async def _operator(seen: Seen, credentials: Callable[[], Awaitable[Credentials]], stop: threading.Event) -> None:
     registry = kopf.OperatorRegistry()
-    _register_login(registry, credentials)
+    _register_login(registry, credentials, seen.before_write)
     _register_events(registry, seen)
     _register_deletion(registry)
     await kopf.operator(registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop)
@@ -108,11 +111,15 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _register_login(registry: kopf.OperatorRegistry, credentials: Callable[[], Awaitable[Credentials]]) -> None:
+def _register_login(
+    registry: kopf.OperatorRegistry,
+    credentials: Callable[[], Awaitable[Credentials]],
+    before_write: Callable[[], None],
+) -> None:
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         found = await credentials()
-        return kopf.ConnectionInfo(
+        info = kopf.ConnectionInfo(
             server=found.server,
             ca_path=found.ca_path,
             certificate_path=found.certificate_path,
@@ -120,6 +127,20 @@ def _register_login(registry: kopf.OperatorRegistry, credentials: Callable[[], A
             token=found.token,
             insecure=found.insecure,
         )
+        return kopf.AiohttpSession(server=found.server, aiohttp_session=_session(info, before_write))
+
+
+def _session(info: kopf.ConnectionInfo, before_write: Callable[[], None]) -> aiohttp.ClientSession:
+    """As kopf would make it, but for the question before each write."""
+
+    async def started(_session: Any, _context: Any, request: aiohttp.TraceRequestStartParams) -> None:
+        if request.method != "GET":
+            before_write()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(started)
+    connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
+    return aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trace_configs=[trace])
 
 
 def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:

@@ -1,0 +1,199 @@
+"""`make bench-mirrorfs`: a plain directory and a mirror, same work, same machine, rounds interleaved.
+
+Primary and secondary are real processes over loopback with TLS and checksums on; both copies and the plain directory
+lie on one file system, so the mirror's share of it is paid twice. Medians and spread; prints a table for
+docs/benchmarks/mirrorfs.md. Needs root, fio (Debian package) and openssl. It says what a mirror costs here, and
+no more: there is no network below it, and whatever else the machine does is in the figures.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RELEASE = Path(__file__).parents[2] / "nodeagent/mirrorfs/target/release"
+STARTUP_SECONDS = 15.0
+
+FIO_WORKS = {
+    "4K random write, QD1 (op/s)": ["--rw=randwrite", "--bs=4k"],
+    "4K random write + fdatasync (op/s)": ["--rw=randwrite", "--bs=4k", "--fdatasync=1"],
+    "4K random write, 16 jobs (op/s)": ["--rw=randwrite", "--bs=4k", "--numjobs=16", "--group_reporting"],
+    "1 MiB sequential overwrite (MiB/s)": ["--rw=write", "--bs=1m"],
+    "4K random read, cached (op/s)": ["--rw=randread", "--bs=4k"],
+}
+SMALL_FILES = {"create": "4 KiB file create (/s)", "stat": "stat (/s)", "unlink": "unlink (/s)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How much work: seconds of each fio run, size of its file in MiB, number of small files, rounds."""
+
+    seconds: int
+    size: int
+    files: int
+    rounds: int
+
+
+def run(*command: str | Path) -> str:
+    """Output of a program that must succeed."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def make_key(base: Path, side: str) -> str:
+    """Certificate and key of one side; returns the pin of its public key."""
+    key, certificate = base / f"{side}.key", base / f"{side}.crt"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    run("openssl", "req", "-x509", *curve, "-keyout", key, "-out", certificate, "-subj", f"/CN={side}")
+    command = ["openssl", "pkey", "-in", str(key), "-pubout", "-outform", "DER"]
+    return hashlib.sha256(subprocess.run(command, check=True, capture_output=True).stdout).hexdigest()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(base: Path, side: str, config: dict[str, Any], message: str) -> subprocess.Popen[bytes]:
+    """Starts one daemon and waits until it says `message`."""
+    path, log = base / f"{side}.json", base / f"{side}.log"
+    path.write_text(json.dumps(config))
+    with log.open("wb") as output:
+        child = subprocess.Popen([RELEASE / "farmstead-mirrorfs", path], stderr=output)
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while f'"{message}"' not in log.read_text():
+        if child.poll() is not None or time.monotonic() > deadline:
+            child.kill()
+            raise RuntimeError(f"{side} did not start:\n{log.read_text()}")
+        time.sleep(0.02)
+    return child
+
+
+@contextmanager
+def mirror(base: Path) -> Iterator[Path]:
+    """A running mirror below `base`; yields its mounted directory."""
+    pins = {side: make_key(base, side) for side in ("a", "b")}
+    port = free_port()
+    children: list[subprocess.Popen[bytes]] = []
+    for side in ("a", "b"):
+        (base / side).mkdir()
+    try:
+        for side, role, peer, message in (("b", "secondary", "a", "listening"), ("a", "primary", "b", "mounted")):
+            config = {
+                "mirror": "00112233445566778899aabbccddeeff",
+                "role": role,
+                "generation": 1,
+                "directories": [{"path": str(base / side)}],
+                "state": str(base / f"state-{side}"),
+                "address": f"127.0.0.1:{port}",
+                "threads": 16,
+                "tls": {
+                    "certificate": str(base / f"{side}.crt"),
+                    "key": str(base / f"{side}.key"),
+                    "peerPins": [pins[peer]],
+                },
+            }
+            children.append(start(base, side, config, message))
+        yield base / "a"
+    finally:
+        for child in reversed(children):
+            child.terminate()
+            child.wait(timeout=90)
+        # Whatever a daemon that failed left behind: the folder below it must not be removed through it.
+        for left in (base / "a", base / "state-a/under-0", base / "state-b/under-0"):
+            if left.is_mount():
+                subprocess.run(["umount", "--lazy", left], check=True)
+
+
+def fio(folder: Path, arguments: list[str], settings: Settings) -> float:
+    """Operations a second of one fio run, MiB a second where its blocks are 1 MiB."""
+    shape = [f"--size={settings.size}m", f"--runtime={settings.seconds}", "--time_based", "--ioengine=psync"]
+    # One file, also for 16 jobs; laid out before, so that it is overwritten and not grown.
+    place = [f"--filename={folder / 'data'}", "--name=bench", "--output-format=json", "--randrepeat=0"]
+    job = json.loads(run("fio", *place, *shape, *arguments))["jobs"][0]
+    side = job["read"] if "--rw=randread" in arguments else job["write"]
+    return float(side["iops"])
+
+
+def small_files(folder: Path, settings: Settings) -> dict[str, float]:
+    """Rates of creating, stating and removing files of 4 KiB."""
+    below = folder / "small"
+    below.mkdir()
+    try:
+        rates: dict[str, float] = json.loads(run(RELEASE / "examples/small_files", below, str(settings.files)))
+    finally:
+        shutil.rmtree(below)
+    return rates
+
+
+def measure(
+    folders: dict[str, Path], settings: Settings, note: Callable[[str], None]
+) -> dict[str, dict[str, list[float]]]:
+    """All works in all folders, interleaved: results by work and folder."""
+    results: dict[str, dict[str, list[float]]] = {}
+
+    def add(work: str, name: str, value: float) -> None:
+        results.setdefault(work, {}).setdefault(name, []).append(value)
+
+    for folder in folders.values():
+        run("fio", f"--filename={folder / 'data'}", "--name=lay", "--rw=write", "--bs=1m", f"--size={settings.size}m")
+        os.sync()
+    for number in range(settings.rounds):
+        for work, arguments in FIO_WORKS.items():
+            for name, folder in folders.items():
+                add(work, name, fio(folder, arguments, settings))
+        for name, folder in folders.items():
+            for kind, rate in small_files(folder, settings).items():
+                add(SMALL_FILES[kind], name, rate)
+        note(f"round {number + 1} of {settings.rounds} done")
+    return results
+
+
+def table(results: dict[str, dict[str, list[float]]]) -> str:
+    """A Markdown table: medians, spread, and the mirror's share of the plain directory."""
+    lines = ["| work | plain directory | mirror | of plain |", "|---|---|---|---|"]
+    for work, sides in results.items():
+        cells = []
+        for values in sides.values():
+            middle = statistics.median(values)
+            cells.append(f"{middle:,.0f} ({min(values):,.0f}-{max(values):,.0f})")
+        plain, mirrored = (statistics.median(values) for values in sides.values())
+        lines.append(f"| {work} | {cells[0]} | {cells[1]} | {mirrored / plain:.0%} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=1024, help="MiB of the file that fio writes")
+    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--base", default="/var/tmp", help="a folder on the file system to measure")
+    arguments = parser.parse_args()
+    settings = Settings(seconds=arguments.seconds, size=arguments.size, files=arguments.files, rounds=arguments.rounds)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    with tempfile.TemporaryDirectory(prefix="mirrorfs-bench-", dir=arguments.base) as name:
+        base = Path(name)
+        plain = base / "plain"
+        plain.mkdir()
+        with mirror(base) as mounted:
+            results = measure({"plain": plain, "mirror": mounted}, settings, lambda text: print(text, flush=True))
+    print(f"\n{os.cpu_count()} processors, {memory} GiB, kernel {platform.release()}, {settings}\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
