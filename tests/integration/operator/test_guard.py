@@ -16,6 +16,7 @@ from farmstead_kube import (
     Permanent,
     Regarding,
     connect,
+    micro_time,
     renew_lease,
 )
 from farmstead_kube.resources import EVENTS
@@ -93,11 +94,10 @@ async def test_an_agent_signs_its_own_events_and_rewrites_nobody_elses(farm: Any
                 await forged.write(note)
         listed = await farm.control_plane.kubectl("get", "events.v1.events.k8s.io", "-o", "json")
         (entry,) = (one for one in json.loads(listed)["items"] if one["reportingInstance"] == machines[0])
-        with pytest.raises(Permanent, match="reportingInstance"):
-            await other.patch(EVENTS, entry["metadata"]["name"], {"note": "never happened"}, namespace="default")
-        claim = {"note": "mine", "reportingInstance": machines[1]}
-        with pytest.raises(Permanent):
-            await other.patch(EVENTS, entry["metadata"]["name"], claim, namespace="default")
+        count = {"series": {"count": 99, "lastObservedTime": micro_time(datetime.now(UTC))}}
+        for claim in (count, count | {"reportingInstance": machines[1]}):
+            with pytest.raises(Permanent, match="reportingInstance"):
+                await other.patch(EVENTS, entry["metadata"]["name"], claim, namespace="default")
     finally:
         await mine.close()
         await other.close()
