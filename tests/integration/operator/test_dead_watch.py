@@ -63,7 +63,7 @@ async def test_a_dead_watch_is_noticed_told_and_replaced(
 ) -> None:
     patient = {"leaseSeconds": 15, "renewDeadlineSeconds": 10, "retrySeconds": 2}
     kubeconfig = through(proxy, farm.control_plane, run.folder)
-    replica = await farm.operator(kubeconfig=kubeconfig, leaderElection=patient)
+    replica: Replica = await farm.operator(kubeconfig=kubeconfig, leaderElection=patient)
     await farm.cluster()
     await farm.condition("Ready", "True")
     assert (await replica.get("/readyz"))[0] == 200
