@@ -83,7 +83,18 @@ async def test_an_agent_signs_its_own_events_and_rewrites_nobody_elses(farm: Any
     note = Note(Regarding(FARM_NODES, machines[0], "uid"), EventKind.NORMAL, "Started", "Start", "as told")
     mine, other = [await agent_of(farm, node) for node in machines[:2]]
     own = EventRecorder(mine, controller="farmstead.dev/agent", instance=machines[0])
+    stranger = EventRecorder(mine, controller="farmstead.dev/agent", instance="nobody")
+
+    async def in_force() -> bool:
+        """The API server takes a second to read a policy that was just applied."""
+        try:
+            await stranger.write(note)
+        except Permanent:
+            return True
+        return False
+
     try:
+        await farm.until(in_force, "the guard is in force")
         await own.write(note)
         await own.write(note)  # counted: a patch
         for forged in (
