@@ -138,7 +138,9 @@ def small_files(folder: Path, settings: Settings) -> dict[str, float]:
     return rates
 
 
-def measure(folders: dict[str, Path], settings: Settings, note: Callable[[str], None]) -> dict[str, dict[str, list[float]]]:
+def measure(
+    folders: dict[str, Path], settings: Settings, note: Callable[[str], None]
+) -> dict[str, dict[str, list[float]]]:
     """All works in all folders, interleaved: results by work and folder."""
     results: dict[str, dict[str, list[float]]] = {}
 
@@ -181,9 +183,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--base", default="/var/tmp", help="a folder on the file system to measure")
     arguments = parser.parse_args()
-    settings = Settings(
-        seconds=arguments.seconds, size=arguments.size, files=arguments.files, rounds=arguments.rounds
-    )
+    settings = Settings(seconds=arguments.seconds, size=arguments.size, files=arguments.files, rounds=arguments.rounds)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     with tempfile.TemporaryDirectory(prefix="mirrorfs-bench-", dir=arguments.base) as name:
         base = Path(name)
