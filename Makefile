@@ -31,8 +31,9 @@ DEMO_CLUSTER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(K
 demo: system-testbed controlplane ## A whole data centre on this machine: clusters, faults, traffic (KEEP=1 leaves it running)
 	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
 
+# Most of a test's time here is waiting, for a drain or a probe: three processes for two cores.
 test: system-testbed lint controlplane ## Everything: lint, types, and all tests with the real parts
-	$(RUN)/pytest
+	$(RUN)/pytest -n 3 --dist loadfile
 
 check: lint ## What to run before every commit: lint, types, import contracts, unit tests
 	$(RUN)/pytest -q tests/unit
@@ -47,6 +48,12 @@ controlplane: .venv/.ready ## Build etcd, kube-apiserver and kubectl for the tes
 
 emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to point a client at it
 	$(RUN)/python -m testbed.azure --group farmstead $(EMULATOR_ARGS)
+
+chaos: system-testbed controlplane ## The operator killed 100 times in the middle of its calls: all ends as in peace
+	FARMSTEAD_KILLS=100 $(RUN)/pytest -s tests/e2e/operator/test_kills.py
+
+soak: system-testbed controlplane ## Ten minutes with nothing to change: not one write to Azure
+	FARMSTEAD_SOAK_SECONDS=600 $(RUN)/pytest -s tests/e2e/operator/test_frugality.py -k nothing_to_change
 
 bench-agent: system-testbed controlplane ## What one agent costs with ten idle members: memory and processor, against its goals
 	$(RUN)/python tests/bench/agent.py

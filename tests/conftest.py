@@ -6,16 +6,14 @@ A part that can't be had fails the test that asked for it, with what to do: noth
 import os
 import secrets
 from collections.abc import AsyncIterator, Generator, Iterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from testbed.controlplane import BuildError, ControlPlane, programs
+from testbed.installation import install_farmstead
 from testbed.machines import Fabric, require_privileges
 from testbed.run import Run
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +52,7 @@ async def control_plane(run: Run, fabric_if_root: Fabric | None) -> AsyncIterato
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def installed(control_plane: ControlPlane) -> ControlPlane:
     """The API server with our kinds, rights and guards."""
-    await control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    await control_plane.kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
+    await install_farmstead(control_plane.kubectl)
     return control_plane
 
 

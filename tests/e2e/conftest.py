@@ -44,7 +44,7 @@ async def centre(data_centre_run: Run) -> AsyncIterator[DataCentre]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sample_farm(centre: DataCentre) -> AsyncIterator[Farm]:
     """The sample farm, applied."""
-    client = await connect(kubeconfig=centre.control_plane.admin_kubeconfig, field_manager="farmstead-e2e")
+    client = await connect(kubeconfig=centre.cluster.admin_kubeconfig, field_manager="farmstead-e2e")
     chronicle = Chronicle(client, tell=lambda who, what: print(f"{time.monotonic():.2f} {who} {what}"))
     watching = asyncio.create_task(chronicle.run())
     farm = Farm(centre, chronicle)

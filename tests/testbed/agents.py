@@ -20,6 +20,7 @@ from farmstead_api.member import FINALIZER
 from farmstead_api.names import member_name
 from farmstead_kube import FARM_NODES, MEMBERS, Client, EventType, Selection, Watch, connect
 from testbed.controlplane import ControlPlane
+from testbed.installation import install_farmstead
 from testbed.machines import Machine
 
 ROOT = Path(__file__).parents[2]
@@ -33,10 +34,7 @@ SOCKET = "/run/farmstead/agent.sock"
 
 async def prepare(control_plane: ControlPlane) -> None:
     """Install the API and the rights that agents have in production."""
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        await control_plane.kubectl("apply", "--server-side", "-f", str(path))
-    await control_plane.kubectl("apply", "-k", str(ROOT / "manifests/rights"))
-    await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    await install_farmstead(control_plane.kubectl)
 
 
 def install(machine: Machine, control_plane: ControlPlane, *, node: str | None = None, **changes: Any) -> None:

@@ -12,6 +12,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 
 from testbed.azure import AzureEmulator
 from testbed.child import Child
@@ -50,8 +51,11 @@ class Killer:
             wanted = next(self._order)
             if wanted is not Moment.START:
                 with contextlib.suppress(TimeoutError):
-                    await self._azure.wait_until(lambda wanted=wanted: self.now() is wanted, seconds=LONGEST_WAIT)
+                    await self._azure.wait_until(partial(self._is, wanted), seconds=LONGEST_WAIT)
             await self._kill()
+
+    def _is(self, moment: Moment) -> bool:
+        return self.now() is moment
 
     async def _kill(self) -> None:
         victim = self._victim()

@@ -5,6 +5,7 @@ of the API (revisions, operations carried out once, holds, Removed) and nothing 
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +51,7 @@ class StandInAgents:
         self.history: list[str] = []
         """What was done: `start web vm1`, `stop web vm1`, ..., in order."""
         self._done: dict[str, MemberOperationStatus] = {}
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "StandInAgents":
@@ -64,15 +66,17 @@ class StandInAgents:
 
     async def renew(self) -> None:
         """Renew the Leases of all machines that are on."""
-        for node in sorted(self.nodes - self.silent):
-            await renew_lease(
-                self._client,
-                name=node,
-                namespace=SYSTEM,
-                holder=node,
-                duration_seconds=LEASE_SECONDS,
-                now=datetime.now(UTC),
-            )
+        await asyncio.gather(*(self._renew(node) for node in sorted(self.nodes - self.silent)))
+
+    async def _renew(self, node: str) -> None:
+        await renew_lease(
+            self._client,
+            name=node,
+            namespace=SYSTEM,
+            holder=node,
+            duration_seconds=LEASE_SECONDS,
+            now=datetime.now(UTC),
+        )
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -80,16 +84,22 @@ class StandInAgents:
             await self.renew()
 
     async def _watch(self) -> None:
-        async for event in Watch(self._client, Selection(MEMBERS)):
-            if event.type is EventType.SYNCED:
-                continue
-            key = (event.object["metadata"].get("namespace", ""), event.object["metadata"]["name"])
-            if event.type is EventType.DELETED:
-                self.members.pop(key, None)
-                continue
-            member = self.members[key] = parse(Member, event.object)
-            if self.obey and member.spec.node_name in self.nodes - self.silent:
-                await self.act(member)
+        async with asyncio.TaskGroup() as group:
+            async for event in Watch(self._client, Selection(MEMBERS)):
+                if event.type is EventType.SYNCED:
+                    continue
+                key = (event.object["metadata"].get("namespace", ""), event.object["metadata"]["name"])
+                if event.type is EventType.DELETED:
+                    self.members.pop(key, None)
+                    continue
+                member = self.members[key] = parse(Member, event.object)
+                if self.obey and member.spec.node_name in self.nodes - self.silent:
+                    group.create_task(self._turn(member))
+
+    async def _turn(self, member: Member) -> None:
+        """One machine's agent does one thing after the other; machines don't wait for each other."""
+        async with self._turns[member.spec.node_name]:
+            await self.act(member)
 
     async def act(self, member: Member) -> None:
         """Do what a Member says, and report it."""

@@ -4,7 +4,7 @@ Every request has a timeout and raises errors of one tree (`errors.py`). Nothing
 nothing is parsed: views of the objects are `farmstead_api`'s. Watching is in `watch.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ class Client:
     def __init__(self, connection: Connection, *, field_manager: str) -> None:
         self.connection = connection
         self.field_manager = field_manager
+        self.before_write: Callable[[], None] = lambda: None
+        """Called before each request that may change something: who must not write any more stops it here."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -151,6 +153,8 @@ class Client:
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> Json:
+        if method != "GET":
+            self.before_write()
         async with self.connection.request(
             method,
             path,

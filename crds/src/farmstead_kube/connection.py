@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -50,6 +52,9 @@ class Connection:
         Raises Permanent where the configuration can't be used.
         """
         await self._load()
+        # Looked up once: left to the library, each request asks a thread for the environment's proxy.
+        self._configuration.proxy = self._configuration.proxy or _environments_proxy(self._configuration.host)
+        self._configuration.client_session_kwargs = {"trust_env": False}
         self._api = ApiClient(configuration=self._configuration)
         self._api.user_agent = self._user_agent
 
@@ -140,3 +145,11 @@ class Connection:
             raise Permanent(
                 f"can't read how to reach the API server from {source}: {error}", reason="BadKubeconfig", status=0
             ) from error
+
+
+def _environments_proxy(url: str) -> str | None:
+    """The proxy by which the environment (HTTPS_PROXY, NO_PROXY, ...) says to reach an address, if any."""
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)

@@ -78,11 +78,15 @@ class Watch:
         self._silence_seconds = silence_seconds
         self._known: dict[Key, str] = {}
         self._version = ""
+        self._latest = 0
+        """The newest version that was ever shown."""
         self._failures = 0
         self.failing_since: float | None = None
         """When the API server was last heard before it went away, by the clock given; None while all is well."""
         self.last_error = ""
         """Why, for people."""
+        self.rewound = False
+        """Whether the API server has ever shown less than before: somebody has put its data back to an earlier time."""
 
     @property
     def healthy(self) -> bool:
@@ -95,6 +99,7 @@ class Watch:
             try:
                 if not self._version:
                     listing = await self._client.list(self._selection)
+                    self._hold_against_before(listing)
                     for event in self._differences(listing):
                         yield event
                     self._version = listing.resource_version
@@ -130,6 +135,13 @@ class Watch:
         least = error.retry_after if isinstance(error, Transient) and self._failures > 1 else 0.0
         return max(least, ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
 
+    def _hold_against_before(self, listing: Listing) -> None:
+        """Notice time that runs backwards: by the list's version, and by objects' where only the list's was raised."""
+        latest, self._latest = self._latest, int(listing.resource_version)
+        self.rewound |= self._latest < latest or any(
+            int(item["metadata"]["resourceVersion"]) < int(self._known.get(_key(item), 0)) for item in listing.items
+        )
+
     def _differences(self, listing: Listing) -> Iterable[WatchEvent]:
         before, self._known = self._known, {}
         for item in listing.items:
@@ -143,9 +155,8 @@ class Watch:
             yield WatchEvent(EventType.DELETED, {"metadata": {"namespace": namespace, "name": name}})
 
     def _remember(self, item: Json) -> Key:
-        meta = item["metadata"]
-        key = (meta.get("namespace", ""), meta["name"])
-        self._known[key] = meta["resourceVersion"]
+        key = _key(item)
+        self._known[key] = item["metadata"]["resourceVersion"]
         return key
 
     async def _stream(self) -> AsyncIterator[WatchEvent]:
@@ -183,9 +194,14 @@ class Watch:
             status = int(line.object.get("code") or 500)
             raise error_of(f"watch {self._selection.path}", status, {}, msgspec.json.encode(line.object))
         self._version = line.object["metadata"]["resourceVersion"]
+        self._latest = int(self._version)
         if line.type == "BOOKMARK":
             return None
         key = self._remember(line.object)
         if line.type == EventType.DELETED:
             del self._known[key]
         return WatchEvent(EventType(line.type), line.object)
+
+
+def _key(item: Json) -> Key:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]

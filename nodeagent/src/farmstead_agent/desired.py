@@ -41,9 +41,8 @@ def judge(applied: Member | None, baseline: Baseline | None, seen: Member) -> Ju
     if applied is None or not _older(applied, seen):
         return Judgement(verdict=Verdict.APPLY)
     generation = seen.metadata.generation
-    if seen.spec == applied.spec and seen.metadata.uid == applied.metadata.uid:
-        return Judgement(verdict=Verdict.APPLY)
-    if seen.metadata.deleting and seen.metadata.uid == applied.metadata.uid:
+    same = seen.metadata.uid == applied.metadata.uid
+    if (same and seen.metadata.deleting) or (seen.spec == applied.spec and not seen.metadata.deleting):
         return Judgement(verdict=Verdict.APPLY)
     if baseline is not None and baseline.uid == seen.metadata.uid and generation > baseline.generation:
         return Judgement(verdict=Verdict.APPLY)

@@ -12,7 +12,9 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from farmstead_api.names import OPERATOR_FIELD_MANAGER
 from farmstead_kube import Client, EventRecorder, connect
@@ -36,8 +38,8 @@ from farmstead_operator.watches import Watches
 log = logging.getLogger(__name__)
 
 KOPF_PAUSE_SECONDS = 2.0
-Adapter = Callable[[Metrics, Callable[[Key], None]], Writers]
-"""Makes a cloud's writers: where calls are counted, and whom their news wake."""
+Adapter = Callable[[Metrics, Callable[[Key], None], Callable[[], None]], Writers]
+"""Makes a cloud's writers: where calls are counted, whom their news wake, what is asked before each write."""
 
 
 async def run(settings: Settings) -> None:
@@ -59,6 +61,7 @@ async def run(settings: Settings) -> None:
         elector = Elector(voice, settings.leader_election, namespace=settings.namespace, identity=settings.identity)
         if not await _unless(stop, elector.acquire()):
             return
+        client.before_write = partial(_end_unless_leading, elector)
         health.leading = True
         metrics.leader.set(1)
         engine = Engine(settings, client, adapter=adapter, health=health, metrics=metrics)
@@ -87,9 +90,19 @@ async def _keep(elector: Elector) -> None:
     try:
         await elector.keep()
     except LeadershipLost as error:
-        log.critical("this replica leads no more and ends: %s", error)
-        logging.shutdown()
-        os._exit(1)
+        _end(str(error))
+
+
+def _end_unless_leading(elector: Elector) -> None:
+    """Asked before every write: a process that was stopped for a while would else go on where it stood."""
+    if not elector.leads:
+        _end("its Lease has run out, and it was about to write")
+
+
+def _end(why: str) -> NoReturn:
+    log.critical("this replica leads no more and ends: %s", why)
+    logging.shutdown()
+    os._exit(1)
 
 
 class Engine:
@@ -106,7 +119,7 @@ class Engine:
             seconds=settings.silence_seconds, clock=time.monotonic, now=_now, changed=self._stores.wake_machine
         )
         self._config_maps = ConfigMaps(client, self._stores.wake_config_map)
-        self._writers = adapter(metrics, self._loops.wake) if adapter else None
+        self._writers = adapter(metrics, self._loops.wake, client.before_write) if adapter else None
         balancers = Balancers(self._writers, azure_defaults(settings.azure) if settings.azure else Defaults())
         self._recorder = EventRecorder(client, controller="farmstead.dev/operator", instance=settings.identity)
         observer = Observer(
@@ -155,7 +168,7 @@ class Engine:
     async def _kopf(self) -> None:
         """kopf and the watchdog over it; both begin anew when either fails."""
         clusters = self._stores.clusters
-        seen = Seen(put=clusters.put, gone=clusters.remove, deletion_waits_for=self._reconciler.deletion_waits_for)
+        seen = Seen(put=clusters.put, gone=clusters.remove, before_write=self._client.before_write)
         while True:
             try:
                 async with asyncio.TaskGroup() as group:
@@ -182,7 +195,9 @@ def _adapter(settings: Settings) -> Adapter | None:
     from farmstead_operator.azure.writers import Writers as AzureWriters  # noqa: PLC0415
 
     reach = azure_settings(settings, settings.azure)
-    return lambda metrics, wake: AzureWriters(reach, on_change=wake, recorder=metrics)
+    return lambda metrics, wake, before_write: AzureWriters(
+        reach, on_change=wake, recorder=metrics, before_write=before_write
+    )
 
 
 def _now() -> datetime:

@@ -1,9 +1,10 @@
 """Which replica works: a Lease of our own, compared and swapped, judged by this process's monotonic clock alone.
 
     standby: read -> free, or unchanged for lease_seconds by our clock -> take it (Conflict: somebody was faster)
-    leader:  renew every retry_seconds; any exception is a failed renewal
+    leader:  renew every retry_seconds; any exception, and no answer for half of the deadline, is a failed renewal
              not renewed for renew_deadline_seconds -> LeadershipLost, and the process ends at once
 
+A process that was stopped for a while does not know it: so `leads` is asked before every write, whoever writes.
 renew_deadline < lease: a leader that is cut off has ended before another one begins. Clocks of machines are never
 compared; a Lease's times are only looked at for change.
 """
@@ -46,6 +47,11 @@ class Elector:
         self._seen_at = 0.0
         self._renewed_at = 0.0
 
+    @property
+    def leads(self) -> bool:
+        """Whether this replica may write now. Cheap; may be asked in any thread."""
+        return self._clock() - self._renewed_at < self._settings.renew_deadline_seconds
+
     async def acquire(self) -> None:
         """Return when this replica leads."""
         while True:
@@ -56,18 +62,20 @@ class Elector:
 
     async def keep(self) -> None:
         """Renew until it can't be done any more; raises LeadershipLost."""
+        deadline = self._settings.renew_deadline_seconds
         while True:
             await asyncio.sleep(self._settings.retry_seconds)
-            left = self._renewed_at + self._settings.renew_deadline_seconds - self._clock()
+            left = self._renewed_at + deadline - self._clock()
             try:
-                async with asyncio.timeout(max(left, 0.0)):
+                # Half of it at most: a request on a connection that has died leaves time for one on a new connection.
+                async with asyncio.timeout(min(max(left, 0.0), deadline / 2)):
                     await self._renew()
             except LeadershipLost:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, it was no renewal
                 log.warning("the leader's Lease was not renewed: %s %s", type(error).__name__, error)
-            if self._clock() - self._renewed_at >= self._settings.renew_deadline_seconds:
-                raise LeadershipLost(f"not renewed for {self._settings.renew_deadline_seconds} s")
+            if self._clock() - self._renewed_at >= deadline:
+                raise LeadershipLost(f"not renewed for {deadline} s")
 
     async def release(self) -> None:
         """Give the Lease away, so that a standby need not wait; call it when nothing acts any more."""

@@ -57,7 +57,9 @@ class Metrics:
             registry=self.registry,
         )
         self._throttled = Counter(
-            "farmstead_azure_throttled_total", "Calls refused for their number alone.", registry=self.registry
+            "farmstead_azure_throttled_total",
+            "Answers 429 of Azure for the number of requests alone.",
+            registry=self.registry,
         )
         self.leader = Gauge("farmstead_leader", "1 while this replica leads.", registry=self.registry)
         self._dead_watches = Counter(

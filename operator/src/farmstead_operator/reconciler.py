@@ -4,6 +4,7 @@ Writes go out in the plan's order and their answers go into the stores, so that 
 waiting for the watch. The first write that fails ends the pass; the next one starts from what is then.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
 
@@ -58,13 +59,7 @@ class Reconciler:
         self._balancers = balancers
         self._recorder = recorder
         self._metrics = metrics
-        self._waiting: dict[str, str] = {}
-        """What the deletion of a cluster waits for, by uid; empty: nothing any more."""
         self._undrawable: dict[Key, set[str]] = defaultdict(set)
-
-    def deletion_waits_for(self, uid: str) -> str:
-        """What the deletion of a cluster waits for; empty when it may go."""
-        return self._waiting.get(uid, "the operator has not looked at it yet")
 
     async def __call__(self, key: Key) -> Outcome:
         """One pass."""
@@ -73,11 +68,9 @@ class Reconciler:
         await self._members(observed, decided)
         await self._balancer(observed, decided)
         await self._operations(decided)
+        if decided.finished and observed.cluster is not None:
+            await self._release(FARM_CLUSTERS, observed.cluster, CLUSTER_FINALIZER)
         await self._status(observed.cluster, await self._status_now(observed, decided))
-        if observed.cluster is not None and observed.cluster.metadata.deleting:
-            if decided.let_go:
-                await self._release(FARM_CLUSTERS, observed.cluster, CLUSTER_FINALIZER)
-            self._waiting[observed.cluster.metadata.uid] = "" if decided.finished else decided.waiting
         if observed.cluster is None:
             await self._forget(key)
         return Outcome(decided.wake_after, over=observed.cluster is None and not observed.operations)
@@ -93,8 +86,13 @@ class Reconciler:
         return plan(await self._observe(observed.key)).status
 
     async def _members(self, observed: Observed, decided: Plan) -> None:
-        for write in decided.members:
-            await self._write(observed, write)
+        # Members don't depend on each other: all go out together, and the first that failed ends the pass.
+        outcomes = await asyncio.gather(
+            *(self._write(observed, write) for write in decided.members), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
         for member in decided.deletions:
             await self._delete(MEMBERS, member)
         for member in decided.releases:
@@ -131,6 +129,8 @@ class Reconciler:
     async def _release(self, resource: Resource, view: Member | FarmCluster, ours: str) -> None:
         """Take our finalizer away, and nobody else's."""
         meta = view.metadata
+        if ours not in meta.finalizers:
+            return
         rest = [finalizer for finalizer in meta.finalizers if finalizer != ours]
         patch = {"metadata": {"finalizers": rest, "resourceVersion": meta.resource_version}}
         try:

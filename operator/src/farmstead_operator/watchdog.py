@@ -90,8 +90,10 @@ class Watchdog:
             self._metrics.dead_watch(FARM_CLUSTERS.kind)
             text = f"kopf's watch of FarmClusters is dead, {len(lasting.unseen)} changes were not shown"
             self._health.trouble("kopf", text)
+            self._health.dead_watch(dead=True)
             raise DeadWatch(text)
         self._health.trouble("kopf", "")
+        self._health.dead_watch(dead=False)
 
     async def _difference(self) -> Difference:
         there = await self._there()

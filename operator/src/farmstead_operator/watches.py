@@ -21,6 +21,14 @@ HEALTH_SECONDS = 2.0
 Handler = Callable[[EventType, Any], None]
 
 
+class Rewound(Exception):  # noqa: N818
+    """What is remembered is of a time that never was: acted upon, it would reach agents as somebody's new wish.
+
+    An agent runs on where its Member has become an older one, but follows whatever comes after that. So nothing may be
+    written from a memory in which some objects are of before the restore and others of after it: begin anew.
+    """
+
+
 class Watches:
     """All of them; `synced` is set once each has shown what there is."""
 
@@ -61,6 +69,9 @@ class Watches:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._report(selection.resource.plural, watch))
             async for event in watch:
+                if watch.rewound:
+                    kind = selection.resource.plural
+                    raise Rewound(f"the API server shows older {kind} than before: it was put back to an earlier time")
                 if event.type is not EventType.SYNCED:
                     handler(event.type, event.object)
                 elif selection in self._unsynced:

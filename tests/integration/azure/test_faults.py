@@ -91,6 +91,15 @@ async def test_the_state_says_what_is_going_on(site: Site) -> None:
     assert ("PUT", 429, True) in site.calls
 
 
+async def test_a_429_for_something_that_is_not_ready_is_not_counted_as_throttling(site: Site) -> None:
+    site.azure.fail(Fault(Kind.RETRYABLE, path="loadBalancers/lb"))
+    share = site.share()
+    await site.declare(share)
+    await site.in_place(share)
+    assert ("PUT", 429, False) in site.calls
+    assert not any(throttled for _, _, throttled in site.calls)
+
+
 async def test_a_person_s_mistake_is_stalled_in_azure_s_words_and_heals(site: Site) -> None:
     missing = site.share(frontend=Frontend(subnet_id=site.subnet("nowhere")))
     await site.declare(missing)

@@ -1,5 +1,6 @@
 """A farm from its first line to its last, over the real API server."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -68,6 +69,40 @@ async def test_deletion_stops_one_after_the_other_and_leaves_nothing(
     await farm.gone()
     assert [line for line in agents.history if line.startswith("stop")] == [f"stop web {node}" for node in machines]
     assert await farm.members() == {}
+
+
+async def test_a_deletion_is_over_the_moment_that_the_last_step_is(
+    farm: Any, machines: list[str], agents: StandInAgents
+) -> None:
+    await farm.operator()
+    await farm.cluster()
+    await farm.condition("Ready", "True")
+    agents.stuck = {machines[-1]}
+    ending = asyncio.create_task(
+        farm.control_plane.kubectl("delete", "farmcluster", "web", "-n", farm.namespace, "--timeout=60s")
+    )
+    await farm.condition("Reconciling", "True", reason="StoppingMembers", says="does not stop")
+
+    async def settled() -> str | None:
+        """The cluster's version, once kopf has put the deletion off."""
+        cluster = await farm.read()
+        return cluster.metadata.resource_version if _PUT_OFF in cluster.metadata.annotations else None
+
+    before = await farm.until(settled, "kopf has put it off")
+    await asyncio.sleep(3)  # nothing happens meanwhile: there is no event to wait for
+    assert await settled() == before, "nobody writes while it waits"
+    agents.stuck = set()
+    for member in agents.members.values():
+        await agents.act(member)
+
+    async def memberless() -> bool:
+        return not await farm.members()
+
+    await farm.until(memberless, "the last step")
+    await asyncio.wait_for(ending, 1)
+
+
+_PUT_OFF = "operator.farmstead.dev/deletion"
 
 
 async def test_a_machine_that_is_gone_for_good_holds_nobody_up(

@@ -23,6 +23,7 @@ def main() -> None:
 async def run(options: argparse.Namespace) -> None:
     """Serve until told to stop; says how to reach it, and writes the same to the state file."""
     host, port = _address(options.listen)
+    plane = PlaneSettings(speed=options.speed, probe_source=options.probe_source, interface=options.interface)
     settings = Settings(
         host=host,
         port=port,
@@ -32,7 +33,7 @@ async def run(options: argparse.Namespace) -> None:
         token_lifetime=options.token_lifetime,
         # Beside the state file: who made that folder removes it, even if this process is killed.
         folder=options.state_file.resolve().parent if options.state_file else None,
-        data_plane=PlaneSettings(speed=options.speed, probe_source=options.probe_source, interface=options.interface),
+        data_plane=None if options.control_only else plane,
     )
     async with AzureEmulator(settings) as azure:
         for group in options.group:
@@ -67,6 +68,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--location", default="eastus")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each operation takes")
     parser.add_argument("--token-lifetime", type=float, default=3600.0, help="seconds")
+    parser.add_argument(
+        "--control-only", action="store_true", help="carry no traffic and probe nobody: backends are up"
+    )
     parser.add_argument("--interface", help="where frontend addresses are added; loopback needs none")
     parser.add_argument("--probe-source", help="address that probes come from")
     parser.add_argument("--speed", type=float, default=1.0, help="divides probe and idle times")

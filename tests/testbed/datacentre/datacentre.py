@@ -27,6 +27,7 @@ from testbed.azure.sdk import network_client
 from testbed.child import Child
 from testbed.controlplane import ControlPlane, ExistingCluster
 from testbed.datacentre import files
+from testbed.installation import install_farmstead, uninstall_farmstead
 from testbed.machines import Fabric, Machine, Namespace
 from testbed.run import Run
 
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[3]
 NAMESPACE = "shop"
 OPERATOR_USER = "system:serviceaccount:farmstead-system:farmstead-operator"
 PROBE_PORT = 9010
+RESTART_SECONDS = 1.0
 AGENT_CONFIG = "/etc/farmstead/agent.toml"
 _AGENT = (sys.executable, "-m", "farmstead_agent", "--config", AGENT_CONFIG)
 
@@ -61,12 +63,19 @@ class DataCentre:
         self._run = run
         self._stack = contextlib.AsyncExitStack()
         self._operators: dict[str, Child] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self.machines: dict[str, Machine] = {}
-        self.control_plane: ControlPlane | ExistingCluster
+        self.cluster: ControlPlane | ExistingCluster
         self.fabric: Fabric
         self.azure: EmulatorAdmin
         self.azure_host: Namespace
         self.clients: Namespace
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        """Our own API server, which tests may stop and put back in time; there is none in another's cluster."""
+        assert isinstance(self.cluster, ControlPlane), "another's cluster is not ours to stop"
+        return self.cluster
 
     async def __aenter__(self) -> "DataCentre":
         try:
@@ -86,11 +95,11 @@ class DataCentre:
         self._stack.push_async_callback(self._stop_children)
         address = self.fabric.gateway
         if self._kubeconfig is None:
-            self.control_plane = ControlPlane(self._run, address=address)
+            self.cluster = ControlPlane(self._run, address=address)
         else:
-            self.control_plane = ExistingCluster(self._run, kubeconfig=self._kubeconfig, address=address)
+            self.cluster = ExistingCluster(self._run, kubeconfig=self._kubeconfig, address=address)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._stack.enter_async_context(self.control_plane))
+            group.create_task(self._stack.enter_async_context(self.cluster))
             group.create_task(self._start_azure())
         await self._install()
         await self.start_operator()
@@ -131,14 +140,16 @@ class DataCentre:
 
     async def _install(self) -> None:
         """CRDs, rights, namespaces, FarmNodes: what an administrator applies once."""
-        kubectl = self.control_plane.kubectl
+        kubectl = self.cluster.kubectl
         if self._kubeconfig is not None:
             self._stack.push_async_callback(self._uninstall)
-        await kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        await kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/testbed"))
+        await install_farmstead(kubectl)
         await kubectl("create", "namespace", NAMESPACE)
         self.machines = {name: self.fabric.machine(name) for name in self.plan.machines}
+        await self.enrol()
+
+    async def enrol(self) -> None:
+        """Apply the FarmNodes of all machines."""
         await self.apply(
             *(
                 files.farm_node(
@@ -154,14 +165,13 @@ class DataCentre:
 
     async def _uninstall(self) -> None:
         """Take it all away again: another's cluster outlives us. Namespaces go when its controllers get to it."""
-        kubectl = self.control_plane.kubectl
+        kubectl = self.cluster.kubectl
         await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
-        await kubectl("delete", "-k", str(ROOT / "manifests/testbed"), "--ignore-not-found", "--wait=false")
-        await kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", "--timeout=60s")
+        await uninstall_farmstead(kubectl)
 
     async def _start_machine(self, name: str) -> None:
         machine = self.machines[name]
-        kubeconfig = self.control_plane.kubeconfig_for(user=f"farmstead:node:{name}", groups=["farmstead:nodes"])
+        kubeconfig = self.cluster.kubeconfig_for(user=f"farmstead:node:{name}", groups=["farmstead:nodes"])
         inside = machine.path("/etc/farmstead/kubeconfig")
         inside.write_bytes(kubeconfig.read_bytes())
         machine.path(AGENT_CONFIG).write_text(
@@ -187,26 +197,38 @@ class DataCentre:
     # -- the operator
 
     async def start_operator(self, name: str = "operator-0") -> Child:
-        """Start one replica of the operator."""
-        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER)
+        """Start one replica of the operator; where it ends by itself it is started again, as in a Deployment."""
+        kubeconfig = self.cluster.kubeconfig_for(user=OPERATOR_USER)
         config = self._run.folder / f"{name}.yaml"
         extra = {"identity": name, "http": {"address": "127.0.0.1", "port": 0}} | dict(self.plan.operator)
         config.write_text(
             files.operator_settings(azure=self.azure, kubeconfig=kubeconfig, network_id=self._network_id, extra=extra)
         )
-        child = Child(
-            [sys.executable, "-m", "farmstead_operator", "--config", config],
+        self._spawn_operator(name)
+        self._keepers[name] = asyncio.create_task(self._keep_operator(name), name=f"deployment of {name}")
+        return self._operators[name]
+
+    async def kill_operator(self, name: str = "operator-0") -> None:
+        """SIGKILL, and nobody starts it again."""
+        self._keepers.pop(name).cancel()
+        await self._operators.pop(name).stop()
+
+    def _spawn_operator(self, name: str) -> None:
+        self._operators[name] = Child(
+            [sys.executable, "-m", "farmstead_operator", "--config", self._run.folder / f"{name}.yaml"],
             log=self._run.folder / f"{name}.log",
             cgroup=self._run.cgroup,
         )
-        self._operators[name] = child
-        return child
 
-    async def kill_operator(self, name: str = "operator-0") -> None:
-        """SIGKILL."""
-        await self._operators.pop(name).stop()
+    async def _keep_operator(self, name: str) -> None:
+        while True:
+            await self._operators[name].wait()
+            await asyncio.sleep(RESTART_SECONDS)
+            self._spawn_operator(name)
 
     async def _stop_children(self) -> None:
+        for keeper in self._keepers.values():
+            keeper.cancel()
         for child in self._operators.values():
             await child.stop()
         if hasattr(self, "_azure"):
@@ -217,7 +239,7 @@ class DataCentre:
     async def apply(self, *objects: Any) -> None:
         """`kubectl apply` of objects."""
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        await self.control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
+        await self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
     async def operate(self, kind: str, *, cluster: str, member: str | None = None) -> str:
         """Create an Operation on a FarmCluster, and wait until it has succeeded; gives its name."""
@@ -230,11 +252,9 @@ class DataCentre:
             "metadata": {"generateName": f"{kind.lower()}-", "namespace": NAMESPACE},
             "spec": spec,
         }
-        created = json.loads(
-            await self.control_plane.kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(body))
-        )
+        created = json.loads(await self.cluster.kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(body)))
         name: str = created["metadata"]["name"]
-        await self.control_plane.kubectl(
+        await self.cluster.kubectl(
             *(
                 "wait",
                 "-n",

@@ -6,10 +6,12 @@ process tables or from clients, never from what was done to it.
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from farmstead_api import Condition, FarmCluster, FarmNode, Member
@@ -25,6 +27,8 @@ PORT = 80
 BACKEND_PORT = 8080
 GROUP = f"/sys/fs/cgroup/farmstead/{NAMESPACE}.{NAME}/app/cgroup.procs"
 POLL_SECONDS = 0.05
+TOLD_AT_MOST = 30
+FARMSTEAD = Path(sys.executable).with_name("farmstead")
 
 
 @dataclass(kw_only=True)
@@ -73,7 +77,7 @@ class Farm:
 
     async def kubectl(self, *arguments: str) -> str:
         """kubectl in the farm's namespace."""
-        return await self.centre.control_plane.kubectl("-n", NAMESPACE, *arguments)
+        return await self.centre.cluster.kubectl("-n", NAMESPACE, *arguments)
 
     async def operate(self, kind: str, member: str | None = None) -> None:
         """An Operation, to its end."""
@@ -107,6 +111,12 @@ class Farm:
         """The application's processes on each machine."""
         return {name: await self.pids(name) for name in self.centre.machines}
 
+    async def told_on(self, machine: str) -> dict[str, Any]:
+        """What `farmstead status` tells on a machine of this farm's member; it needs no API server."""
+        output = await self.centre.machines[machine].run(FARMSTEAD, "status", "-o", "json")
+        told: dict[str, Any] = next(one for one in json.loads(output)["members"] if one["cluster"] == NAME)
+        return told
+
     async def backends(self) -> dict[str, str]:
         """Each machine's state as the load balancer's probes found it; machines it does not know are left out."""
         names = {machine.address: name for name, machine in self.centre.machines.items()}
@@ -139,6 +149,16 @@ class Farm:
             return node is not None and holds(node)
 
         await self.until(seen, within=within, what=f"{machine} {what}")
+
+    async def until_told(self, problem: str, *, within: float) -> None:
+        """Wait until every machine itself tells that its member is not confirmed, in words with `problem` in them."""
+        told: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(within):
+                while not told or not all(problem in words for words in told.values()):
+                    told = {name: (await self.told_on(name))["unconfirmed"] for name in self.centre.machines}
+        except TimeoutError:
+            raise TimeoutError(f"waited {within:g} s for {problem!r}; machines tell: {told}") from None
 
     async def until_balanced(self, machines: Iterable[str], *, within: float) -> None:
         """Wait until the load balancer sends clients to exactly these machines; it tells of no change by itself."""
@@ -176,7 +196,7 @@ class Farm:
             target=f"{self.frontend}:{PORT}",
             paths=["/", "/", "/", "/slow"],
             arguments=["--new", str(new), "--keep", str(keep), "--timeout", str(patience)],
-            tell=lambda line: print(f"{time.monotonic():.2f} clients {line}") if "failure" in line else None,
+            tell=_first_failures(),
         )
         try:
             await load.until_served_by(set(self.centre.machines), within=30)
@@ -192,6 +212,17 @@ class Farm:
             probe=f"{address}:{PROBE_PORT}{probe_path(*KEY)}",
             application=f"{address}:{BACKEND_PORT}/healthz",
         )
+
+
+def _first_failures() -> Callable[[dict[str, Any]], None]:
+    """Tell of the first requests that fail, for people; a table of thousands helps nobody."""
+    left = iter(range(TOLD_AT_MOST))
+
+    def tell(line: dict[str, Any]) -> None:
+        if "failure" in line and next(left, None) is not None:
+            print(f"{time.monotonic():.2f} clients {line}")
+
+    return tell
 
 
 def serves(member: Member) -> bool:

@@ -24,9 +24,7 @@ async def play(*, keep: bool, kubeconfig: Path | None) -> None:
     timeline.say("demo", f"starting: {cluster}, Azure (emulated), operator, three machines in three zones")
     with Run() as run:
         async with DataCentre(run, kubeconfig=kubeconfig) as centre:
-            timeline.say(
-                "demo", f"all of it runs: API server {centre.control_plane.url}, Azure {centre.azure.endpoint}"
-            )
+            timeline.say("demo", f"all of it runs: API server {centre.cluster.url}, Azure {centre.azure.endpoint}")
             playing = asyncio.create_task(Story(centre, timeline).run(keep=keep))
             try:
                 await _first(playing, stopping)
@@ -52,7 +50,7 @@ async def _first(playing: asyncio.Task[None], stopping: asyncio.Event) -> None:
 
 
 def _how_to_look_around(centre: DataCentre) -> None:
-    kubectl = f"{centre.control_plane.programs}/kubectl --kubeconfig={centre.control_plane.admin_kubeconfig}"
+    kubectl = f"{centre.cluster.programs}/kubectl --kubeconfig={centre.cluster.admin_kubeconfig}"
     print(f"""
 It goes on running until Ctrl-C. In another terminal:
 

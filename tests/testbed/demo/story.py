@@ -54,7 +54,7 @@ class Story:
 
     async def run(self, *, keep: bool) -> None:
         """Play all acts; with `keep`, all but the last."""
-        client = await connect(kubeconfig=self._centre.control_plane.admin_kubeconfig, field_manager="farmstead-demo")
+        client = await connect(kubeconfig=self._centre.cluster.admin_kubeconfig, field_manager="farmstead-demo")
         self._chronicle = Chronicle(client, tell=self.timeline.say)
         watching = asyncio.create_task(self._chronicle.run())
         try:
@@ -77,7 +77,7 @@ class Story:
     async def farm_appears(self) -> None:
         """kubectl apply, and clients are served by three machines."""
         self.timeline.chapter("kubectl apply -f manifests/samples/farmcluster.yaml")
-        kubectl = self._centre.control_plane.kubectl
+        kubectl = self._centre.cluster.kubectl
         await kubectl("apply", "-n", NAMESPACE, "-f", str(SAMPLES / "nginx/nginx-scripts.yaml"))
         await kubectl("apply", "-f", str(SAMPLES / "farmcluster.yaml"))
         await self._chronicle.until(lambda seen: _ready(seen.clusters.get(CLUSTER)), within=60, what="the farm")
@@ -127,7 +127,7 @@ class Story:
     async def farm_goes(self) -> None:
         """kubectl delete: everything of ours in Azure goes too."""
         self.timeline.chapter("kubectl delete farmcluster web")
-        await self._centre.control_plane.kubectl("delete", "-n", NAMESPACE, "farmcluster", "web", "--timeout=120s")
+        await self._centre.cluster.kubectl("delete", "-n", NAMESPACE, "farmcluster", "web", "--timeout=120s")
         left = [
             name
             for name in _resources(await asyncio.to_thread(self._centre.azure.snapshot))

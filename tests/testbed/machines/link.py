@@ -52,7 +52,7 @@ class Link:
         try:
             await execute("ip", "link", "del", self.device)
         except MachineError as error:
-            if "Cannot find device" not in str(error):
+            if not any(gone in str(error) for gone in ("Cannot find device", "No such device")):
                 raise
 
     async def add_address(self, address: IPv4Interface) -> None:

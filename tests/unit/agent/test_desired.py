@@ -47,6 +47,8 @@ APPLIED = member("a", 9, "10:00")
         (member("a", 6, "10:00", deleting=True), Verdict.APPLY),  # an order is an order
         (member("b", 1, "11:00"), Verdict.APPLY),  # pruned and written again
         (member("b", 1, "09:00"), Verdict.KEEP),  # a predecessor, back from a snapshot
+        (member("b", 1, "09:00", revision="r9"), Verdict.APPLY),  # a predecessor that wanted the same
+        (member("b", 1, "09:00", revision="r9", deleting=True), Verdict.KEEP),  # its end was another life's
     ],
 )
 def test_what_is_older_is_kept_away(seen: Member, verdict: Verdict) -> None:

@@ -13,6 +13,7 @@ from farmstead_operator.azure.errors import (
     TransientError,
     backoff,
     classify,
+    is_throttling,
 )
 
 
@@ -77,3 +78,18 @@ def test_every_permanent_message_says_what_to_do() -> None:
 )
 def test_backoff(attempts: int, asked: float | None, jitter: float, seconds: float) -> None:
     assert backoff(attempts, asked=asked, jitter=jitter) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "codes", "throttled"),
+    [
+        (429, ("SubscriptionRequestsThrottled",), True),
+        (429, ("TooManyRequests",), True),
+        (429, (), True),
+        (429, ("RetryableError", "RetryableErrorDueToAnotherOperation"), False),
+        (429, ("RetryableError", "ReferencedResourceNotProvisioned"), False),
+        (503, ("SubscriptionRequestsThrottled",), False),
+    ],
+)
+def test_not_every_429_is_throttling(status: int, codes: tuple[str, ...], throttled: bool) -> None:
+    assert is_throttling(status, codes) is throttled

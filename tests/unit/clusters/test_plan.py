@@ -240,6 +240,14 @@ def test_a_selector_without_a_match_takes_nobody_away(facts: dict[str, Any]) -> 
     assert condition(decided, "Stalled").reason == "NoMembers"
 
 
+def test_machines_whose_member_vanished_with_all_farmnodes_keep_their_backends() -> None:
+    now = settled(balanced())
+    decided = plan(replace(now, nodes={}, members={}))
+    assert silent_plan(decided)
+    assert decided.backends == plan(now).backends
+    assert condition(decided, "Stalled").reason == "NoMembers"
+
+
 def test_a_named_machine_without_farmnode_stays_as_it_is() -> None:
     now = settled(cluster(members=Members(names=NODES)))
     decided = plan(replace(now, nodes={name: node(name) for name in NODES[1:]}))
@@ -256,7 +264,7 @@ def test_a_kind_that_is_deleted_lets_its_clusters_go_and_touches_nothing() -> No
     now = settled(cluster())
     decided = plan(replace(now, cluster=deleted(now.cluster), api_going=True))
     assert silent_plan(decided)
-    assert decided.let_go
+    assert decided.finished
     assert not decided.withdraw
 
 
@@ -298,8 +306,8 @@ def test_a_deletion_waits_for_azure_and_says_why() -> None:
     decided = plan(observed(deleted(farm), balancer=facts))
     assert not decided.finished
     assert decided.withdraw
-    assert "no answer" in decided.waiting
     assert condition(decided, "Reconciling").reason == "Unreachable"
+    assert "no answer" in condition(decided, "Reconciling").message
 
 
 def test_a_member_that_vanished_is_drawn_again_to_be_stopped() -> None:

@@ -103,6 +103,35 @@ async def test_stories(story: str, tmp_path: Path) -> None:
     assert shown == expected
 
 
+REWOUND: dict[str, tuple[Sequence[Answer], bool]] = {
+    "only forward": ([listing(5, member("a", 3)), Answer(lines=[error(410)]), listing(9, member("a", 8))], False),
+    "a list older than the last": ([listing(50, member("a", 4)), Answer(status=504, body={}), listing(9)], True),
+    "a list older than the stream was": (
+        [listing(5), Answer(lines=[line("ADDED", member("a", 60))]), Answer(status=504, body={}), listing(9)],
+        True,
+    ),
+    "versions raised by the restore, objects older": (
+        [listing(50, member("a", 40)), Answer(status=504, body={}), listing(1050, member("a", 8))],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("story", REWOUND)
+async def test_time_that_runs_backwards_is_noticed_before_anything_older_is_shown(story: str, tmp_path: Path) -> None:
+    answers, rewound = REWOUND[story]
+    told = []
+    async with serving(Script(list(answers)), tmp_path) as client:
+        watch = Watch(client, Selection(MEMBERS), stream_seconds=0, silence_seconds=0.2)
+        async for event in watch:
+            told.append((event.type, watch.rewound))
+            if [kind for kind, _ in told].count(EventType.SYNCED) == 2:
+                break
+    first = [kind for kind, _ in told].index(EventType.SYNCED)
+    assert not any(back for _, back in told[: first + 1])
+    assert all(back is rewound for kind, back in told[first + 1 :] if kind is not EventType.ADDED)
+
+
 async def test_a_stream_that_ends_is_resumed_from_its_last_bookmark(tmp_path: Path) -> None:
     script = Script(
         [

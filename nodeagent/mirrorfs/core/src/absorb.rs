@@ -1,6 +1,7 @@
 //! How an event becomes facts. No role changes here; a frame that may not speak is not heard.
 
-use crate::event::{Event, Notice, Order};
+use crate::checkpoint::Cut;
+use crate::event::{Action, Event, Notice, Order};
 use crate::guard::Mutation;
 use crate::ids::{Generation, Incarnation, Seq};
 use crate::intake::{Arrival, Intake};
@@ -49,7 +50,7 @@ impl Node {
                 self.meet(now, from, view);
                 self.answered(now, from, to, granted, &view);
             }
-            Message::Operation { generation, op } => self.operation(from, generation, op),
+            Message::Operation { generation, low, op } => self.operation(from, generation, low, op),
             Message::Acknowledgement { generation, seq, outcome } => {
                 let target = self.resync.as_ref().map(|resync| resync.target);
                 let counts = self.second == Some(from) || target == Some(from);
@@ -65,7 +66,7 @@ impl Node {
             Message::Granted { purpose, generation, session, to } => {
                 self.granted_by(now, from, purpose, generation, (session, to));
             }
-            Message::Cut { generation, number } => self.cut_asked(from, generation, number),
+            Message::Cut { generation, low, number } => self.cut_asked(from, generation, low, number),
             Message::CutReached { generation, number } => self.cut_reached(from, generation, number),
             Message::CutDone { generation, number } => self.cut_done(from, generation, number),
         }
@@ -78,7 +79,7 @@ impl Node {
     }
 
     /// An operation is taken in only from the followed primary's life, in its generation, and not below the fence.
-    fn operation(&mut self, from: Incarnation, generation: Generation, op: Op) {
+    fn operation(&mut self, from: Incarnation, generation: Generation, low: Seq, op: Op) {
         let fence = self.goal.fence.max(self.disk.fence);
         let fenced = generation < fence && self.on(Mutation::FenceIgnored);
         let (room, remembers) = (self.cfg.window, self.on(Mutation::ApplyTwice));
@@ -86,6 +87,7 @@ impl Node {
         if intake.from != from || intake.generation != generation || fenced {
             return;
         }
+        intake.trim(low);
         if intake.arrive(op, room, remembers) == Arrival::Known {
             self.send(Message::Acknowledgement { generation, seq: op.seq, outcome: Outcome::Done });
         }
@@ -98,7 +100,10 @@ impl Node {
         let Role::Wait(wait) = &mut self.role else { return };
         let busy = self.intake.as_ref().is_some_and(|intake| !intake.applying.is_empty());
         let again = wait.session == Some(session) && self.follows == Some(from);
-        if fenced || busy || generation < self.disk.generation || self.halted.is_some() {
+        let stale = self.follows == Some(from)
+            && (wait.session > Some(session)
+                || matches!(wait.owes, Some(Owed::Ready { session: owed }) if owed > session));
+        if fenced || busy || stale || generation < self.disk.generation || self.halted.is_some() {
             return;
         }
         wait.owes = Some(Owed::Ready { session });
@@ -124,7 +129,7 @@ impl Node {
         });
         resync.begin(both);
         if resync.walking {
-            self.act(crate::event::Action::Walk { session });
+            self.act(Action::Walk { session });
         }
     }
 
@@ -151,11 +156,15 @@ impl Node {
                 if !intake.applying.is_empty() || !intake.waiting.is_empty() {
                     return;
                 }
+                wait.owes = owed;
                 if intake.generation != generation {
                     *intake = Intake::new(from, generation, first);
+                    // What an fsync promised on the source must be on this disk before the mark says that it is.
+                    let number = self.found.checkpoint;
+                    self.cut =
+                        Some(Cut { number, low: first, here: !self.cfg.on(Mutation::JoinUnflushed), there: false });
+                    self.act(Action::Flush { number });
                 }
-                wait.owes = owed;
-                self.goal.joining = Some(generation);
             }
             (Role::Second, Purpose::Switch) if follows && generation == self.goal.generation.next() => {
                 self.goal.joining = Some(generation);

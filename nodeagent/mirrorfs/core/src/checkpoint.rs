@@ -5,7 +5,7 @@
 
 use crate::event::Action;
 use crate::guard::Mutation;
-use crate::ids::{Generation, Incarnation};
+use crate::ids::{Generation, Incarnation, Seq};
 use crate::message::Message;
 use crate::node::Node;
 use crate::role::Role;
@@ -16,6 +16,8 @@ use crate::time::Time;
 pub struct Cut {
     /// Its number.
     pub number: u64,
+    /// Everything below was finished on both sides when it began.
+    pub low: Seq,
     /// Flushed here.
     pub here: bool,
     /// Flushed there.
@@ -32,22 +34,24 @@ impl Node {
         self.next_cut = self.cfg.checkpoint.map(|every| now + every);
         let number = self.goal.mark.checkpoint + 1;
         self.log.cut(self.window.entries.values().map(|entry| entry.op.object));
-        self.cut = Some(Cut { number, here: false, there: !self.on(Mutation::CheckpointAlone) });
+        let low = self.window.low();
+        self.cut = Some(Cut { number, low, here: false, there: !self.on(Mutation::CheckpointAlone) });
         self.act(Action::Flush { number });
-        self.send(Message::Cut { generation: self.window.generation, number });
+        self.send(Message::Cut { generation: self.window.generation, low, number });
         true
     }
 
     /// Asks again, with each beacon: the secondary may not have been one yet, or the frame was lost.
     pub(crate) fn ask_cut_again(&mut self) {
         if let Some(cut) = self.cut.filter(|cut| !cut.there && matches!(self.role, Role::Prim)) {
-            self.send(Message::Cut { generation: self.window.generation, number: cut.number });
+            self.send(Message::Cut { generation: self.window.generation, low: cut.low, number: cut.number });
         }
     }
 
     /// The secondary is asked to cut and flush.
-    pub(crate) fn cut_asked(&mut self, from: Incarnation, generation: Generation, number: u64) {
-        let intake = self.intake.as_ref().filter(|i| i.from == from && i.generation == generation);
+    pub(crate) fn cut_asked(&mut self, from: Incarnation, generation: Generation, low: Seq, number: u64) {
+        let keeps = self.on(Mutation::CutForgetsWindow);
+        let intake = self.intake.as_mut().filter(|i| i.from == from && i.generation == generation);
         let (Role::Second, Some(intake)) = (&self.role, intake) else { return };
         if let Some(cut) = self.cut.filter(|cut| cut.number == number) {
             if cut.here {
@@ -55,9 +59,9 @@ impl Node {
             }
             return;
         }
-        let unfinished = intake.waiting.values().chain(intake.applying.values());
-        self.log.cut(unfinished.map(|op| op.object).collect::<Vec<_>>());
-        self.cut = Some(Cut { number, here: false, there: false });
+        intake.trim(low);
+        self.log.cut(intake.unfinished().filter(|_| keeps).collect::<Vec<_>>());
+        self.cut = Some(Cut { number, low, here: false, there: false });
         self.act(Action::Flush { number });
     }
 

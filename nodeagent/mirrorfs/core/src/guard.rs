@@ -71,6 +71,8 @@ mutations! {
     OutdatedForgotten,
     /// A resync begins without flagging the target inconsistent.
     ResyncUnflagged,
+    /// The joiner marks its copy complete before it is flushed.
+    JoinUnflushed,
     /// The join happens although objects are still to be compared.
     JoinBeforeDrained,
     /// The difference log is written after the change it covers.
@@ -79,6 +81,8 @@ mutations! {
     CheckpointForgetsCurrent,
     /// A checkpoint ends before the peer has confirmed it.
     CheckpointAlone,
+    /// A checkpoint forgets what the secondary has applied and the primary perhaps not.
+    CutForgetsWindow,
     /// The resync compares only what this side touched, not the union.
     NoUnion,
     /// An operation that the target could not apply yet is taken for done.

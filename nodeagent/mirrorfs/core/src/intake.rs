@@ -3,7 +3,7 @@
 //! rename, create and link are not idempotent: a resent operation is answered from the applied set, never done twice.
 //! Which generation and which sender may speak at all is decided before (`node::receive`).
 
-use crate::ids::{Generation, Incarnation, Seq};
+use crate::ids::{Generation, Incarnation, ObjectId, Seq};
 use crate::message::Op;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,13 +54,23 @@ pub struct Intake {
     pub waiting: BTreeMap<Seq, Op>,
     /// What is being applied.
     pub applying: BTreeMap<Seq, Op>,
+    /// What is applied here and perhaps not on the primary: no checkpoint may forget it yet.
+    pub recent: BTreeMap<Seq, ObjectId>,
 }
 
 impl Intake {
     /// An intake whose first number will be `first`.
     pub fn new(from: Incarnation, generation: Generation, first: Seq) -> Self {
         let applied = Applied { low: Seq(first.0 - 1), above: BTreeSet::new() };
-        Intake { from, generation, open: true, applied, waiting: BTreeMap::new(), applying: BTreeMap::new() }
+        Intake {
+            from,
+            generation,
+            open: true,
+            applied,
+            waiting: BTreeMap::new(),
+            applying: BTreeMap::new(),
+            recent: BTreeMap::new(),
+        }
     }
 
     /// Takes an operation in, within `room` unfinished ones.
@@ -95,8 +105,20 @@ impl Intake {
         let op = self.applying.remove(&seq)?;
         if applied {
             self.applied.insert(seq);
+            self.recent.insert(seq, op.object);
         }
         Some(op)
+    }
+
+    /// Everything below `low` is finished on the primary too.
+    pub fn trim(&mut self, low: Seq) {
+        self.recent = self.recent.split_off(&low);
+    }
+
+    /// The objects that a checkpoint's cut must leave in the log.
+    pub fn unfinished(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        let under_way = self.waiting.values().chain(self.applying.values()).map(|op| op.object);
+        self.recent.values().copied().chain(under_way)
     }
 
     /// Takes nothing more in and forgets what has not begun.
@@ -109,7 +131,7 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Body, ObjectId};
+    use crate::ids::Body;
     use crate::message::Kind;
 
     fn op(seq: u64, after: u64) -> Op {
@@ -152,6 +174,20 @@ mod tests {
         intake.close();
         assert!(intake.waiting.is_empty());
         assert_eq!(intake.arrive(op(1, 0), 8, true), Arrival::Dropped);
+    }
+
+    #[test]
+    fn what_the_primary_may_not_have_stays_in_the_log() {
+        let mut intake = intake();
+        for seq in [1, 2] {
+            intake.arrive(op(seq, 0), 8, true);
+            intake.start(Seq(seq));
+            intake.finish(Seq(seq), true);
+        }
+        intake.trim(Seq(2));
+        assert_eq!(intake.unfinished().count(), 1);
+        intake.trim(Seq(3));
+        assert_eq!(intake.unfinished().count(), 0);
     }
 
     #[test]

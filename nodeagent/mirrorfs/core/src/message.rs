@@ -119,6 +119,8 @@ pub enum Message {
     Operation {
         /// The generation whose acknowledgement it asks for.
         generation: Generation,
+        /// Everything below this number is finished on both sides.
+        low: Seq,
         /// The operation.
         op: Op,
     },
@@ -175,6 +177,8 @@ pub enum Message {
     Cut {
         /// The generation.
         generation: Generation,
+        /// Everything below this number is finished on both sides; what is not stays in the new epoch.
+        low: Seq,
         /// The number of the checkpoint.
         number: u64,
     },

@@ -85,7 +85,8 @@ impl Node {
         if let Some(resync) = &mut self.resync {
             resync.sent(seq, op.object);
         }
-        self.send(Message::Operation { generation, op });
+        let low = self.window.low();
+        self.send(Message::Operation { generation, low, op });
     }
 
     fn apply_here(&mut self, seq: Seq) {

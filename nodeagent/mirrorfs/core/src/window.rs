@@ -111,6 +111,11 @@ impl Window {
         self.entries.values().filter(|entry| entry.there != There::Done).find_map(|entry| entry.since)
     }
 
+    /// Everything below this number is finished.
+    pub fn low(&self) -> Seq {
+        self.entries.keys().next().copied().unwrap_or(self.next)
+    }
+
     /// Whether the peer is still to be asked, or to answer, about anything.
     pub fn is_drained(&self) -> bool {
         self.entries.is_empty()

@@ -208,7 +208,7 @@ impl Host {
 
     /// A frame arrives.
     pub fn receive(&mut self, now: Time, parcel: Parcel) -> Vec<Out> {
-        if let mirror_core::message::Message::Operation { generation, op } = &parcel.frame.message {
+        if let mirror_core::message::Message::Operation { generation, op, .. } = &parcel.frame.message {
             self.parcels.retain(|(g, s, _)| (*g, *s) != (*generation, op.seq));
             self.parcels.push((*generation, op.seq, parcel.content));
             if self.parcels.len() > 64 {

@@ -140,3 +140,24 @@ impl Scene {
         search(&broken, &start.with(&broken), self.budget, limit, follow)
     }
 }
+
+/// The scene in which the search notices that a guard is off; `None`: clients of the simulator notice (or see `docs/design`).
+pub fn noticed_in(guard: Mutation) -> Option<&'static str> {
+    use Mutation as M;
+    Some(match guard {
+        M::AckBeforeWitness => "disk",
+        M::NoInSyncCheck | M::BootTrustsDisk => "join, kill",
+        M::AddBeforeAcks | M::NoBumpAfterJoin | M::UnknownIsFailed | M::ResumeWithOpenCas => "join, unknown",
+        M::NoFence => "rollback",
+        M::NoPromise => "calm",
+        M::LeaseFromAnswer => "pause",
+        M::UngrantedRenews => "pause",
+        M::NoWaitAfterStart => "cut, kill",
+        M::NonceNotPersisted => "cut, kill",
+        M::NonceForgotten => "two kills",
+        M::JoinBeforeDrained => "join, write",
+        M::CheckpointForgetsCurrent => "join, write",
+        M::CutForgetsWindow => "join, loss",
+        _ => return None,
+    })
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.core.pipeline import PipelineContext, PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import AsyncHTTPPolicy
+from azure.core.pipeline.policies import AsyncHTTPPolicy, SansIOHTTPPolicy
 from azure.core.polling import AsyncLROPoller
 from azure.identity import CredentialUnavailableError
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
@@ -29,7 +29,15 @@ from azure.mgmt.network.aio import NetworkManagementClient
 
 from farmstead_operator.azure import credentials
 from farmstead_operator.azure.document import Json
-from farmstead_operator.azure.errors import ADVICE, AdapterError, PermanentError, Refusal, TransientError, classify
+from farmstead_operator.azure.errors import (
+    ADVICE,
+    AdapterError,
+    PermanentError,
+    Refusal,
+    TransientError,
+    classify,
+    is_throttling,
+)
 from farmstead_operator.azure.settings import AzureSettings
 
 API_VERSION = "2026-03-01"
@@ -40,7 +48,7 @@ class Recorder(Protocol):
     """Where calls are counted."""
 
     def arm_call(self, *, method: str, status: int, throttled: bool) -> None:
-        """One answer; `status` 0: none came. `throttled`: the answer was 429, 'too many requests' or 'not now'."""
+        """One answer; `status` 0: none came. `throttled`: refused for the number of requests alone."""
 
 
 class NoRecorder:
@@ -65,15 +73,37 @@ class _Count(AsyncHTTPPolicy[Any, Any]):
             self._recorder.arm_call(method=method, status=0, throttled=False)
             raise
         status = response.http_response.status_code
-        self._recorder.arm_call(method=method, status=status, throttled=status == 429)
+        throttled = status == 429 and is_throttling(status, await _codes(response.http_response))
+        self._recorder.arm_call(method=method, status=status, throttled=throttled)
         return response
+
+
+class _BeforeWrite(SansIOHTTPPolicy[Any, Any]):
+    """Asks before each request that may change something, retries included."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        if request.http_request.method != "GET":
+            self._ask()
+
+
+async def _codes(response: Any) -> tuple[str, ...]:
+    """The codes of a refusal; it is kept, whoever handles it reads it again."""
+    await response.read()
+    return tuple(code for code, _ in _told(response))
 
 
 class Arm:
     """Clients for as many subscriptions as are asked for, one credential for all."""
 
-    def __init__(self, settings: AzureSettings, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self, settings: AzureSettings, recorder: Recorder | None = None, before_write: Callable[[], None] = lambda: None
+    ) -> None:
         self.settings = settings
+        self._before_write = before_write
         self._recorder = recorder or NoRecorder()
         self._credential = credentials.Renewable(lambda: credentials.make(settings))
         self._clients: dict[str, NetworkManagementClient] = {}
@@ -99,7 +129,7 @@ class Arm:
             read_timeout=settings.answer_seconds,
             retry_total=_CONNECTION_RETRIES,
             retry_status=0,
-            per_retry_policies=[_Count(self._recorder)],
+            per_retry_policies=[_BeforeWrite(self._before_write), _Count(self._recorder)],
             logging_enable=False,
             **verify,
         )
@@ -208,24 +238,30 @@ def _token_endpoint(error: ClientAuthenticationError, refusal: Refusal) -> Adapt
 
 def _refusal(error: HttpResponseError) -> Refusal:
     response = error.response
-    try:
-        body = json.loads(response.text()) if response is not None else {}
-    except (ValueError, AttributeError):
-        body = {}
-    body = body if isinstance(body, dict) else {}
-    told = body.get("error")
-    told = told if isinstance(told, dict) else body
-    codes, messages = [], []
-    for one in _nested(told):
-        codes.append(str(one.get("code") or ""))
-        messages.append(str(one.get("message") or ""))
+    body, told = _body(response), _told(response)
     return Refusal(
         status=error.status_code or 0,
-        codes=tuple(code for code in dict.fromkeys(codes) if code),
-        message=" ".join(dict.fromkeys(text for text in messages if text)) or _words(error),
+        codes=tuple(dict.fromkeys(code for code, _ in told if code)),
+        message=" ".join(dict.fromkeys(text for _, text in told if text)) or _words(error),
         retry_after=_retry_after(response),
         canceled=str(body.get("status")).casefold() == "canceled",
     )
+
+
+def _body(response: Any) -> Json:
+    try:
+        body = json.loads(response.text()) if response is not None else {}
+    except (ValueError, AttributeError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _told(response: Any) -> list[tuple[str, str]]:
+    """Code and message of the error and of each of its details."""
+    body = _body(response)
+    error = body.get("error")
+    parts = _nested(error if isinstance(error, dict) else body)
+    return [(str(one.get("code") or ""), str(one.get("message") or "")) for one in parts]
 
 
 def _nested(error: Json) -> list[Json]:

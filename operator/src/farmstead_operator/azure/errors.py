@@ -12,7 +12,7 @@ request, is the likelier cause.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -80,6 +80,16 @@ _PASSING = frozenset(
         "OperationNotAllowedDueToAnotherOperation",
     }
 )
+_BUSY = frozenset(
+    {
+        "RetryableError",
+        "RetryableErrorDueToAnotherOperation",
+        "AnotherOperationInProgress",
+        "OperationNotAllowedDueToAnotherOperation",
+        "ReferencedResourceNotProvisioned",
+    }
+)
+"""Codes that Azure may send with status 429 and that have nothing to do with how much was asked."""
 _EVERYWHERE = frozenset(
     {
         "AuthorizationFailed",
@@ -138,6 +148,11 @@ def classify(refusal: Refusal) -> AdapterError:
         return TransientError(reason, words, delay=refusal.retry_after)
     advice = next((ADVICE[code] for code in (*reversed(refusal.codes), reason) if code in ADVICE), _DEFAULT_ADVICE)
     return PermanentError(reason, f"{words}. {advice}", everywhere=bool(codes & _EVERYWHERE))
+
+
+def is_throttling(status: int, codes: Iterable[str]) -> bool:
+    """Whether a request was refused for the number of requests alone."""
+    return status == 429 and _BUSY.isdisjoint(codes)
 
 
 def _passes(refusal: Refusal, codes: set[str]) -> bool:

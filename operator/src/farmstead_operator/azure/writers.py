@@ -38,8 +38,10 @@ class Writers:
         recorder: Recorder | None = None,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
+        before_write: Callable[[], None] = lambda: None,
     ) -> None:
-        self._arm = Arm(settings, recorder)
+        """`before_write` is called before each request that may change something in Azure."""
+        self._arm = Arm(settings, recorder, before_write)
         self._on_change = on_change
         self._clock = clock or SystemClock()
         self._jitter = jitter

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 from farmstead_api import Condition, ConditionStatus, FarmCluster
 from farmstead_api.conditions import merge
-from farmstead_api.farmcluster import FarmClusterStatus, LoadBalancerStatus, MemberSummary
+from farmstead_api.farmcluster import FarmClusterStatus, MemberSummary
 from farmstead_operator.clusters.observed import Observed, Plan, Problem
 from farmstead_operator.clusters.operations import plan_operations
 from farmstead_operator.clusters.removal import Removal, known_nodes, plan_removal, releasable
 from farmstead_operator.clusters.render import carried
-from farmstead_operator.clusters.summary import is_ready, summarize
+from farmstead_operator.clusters.summary import balancer_status, is_ready, summarize
 
 STOPPING = "StoppingMembers"
 
@@ -37,7 +37,6 @@ def plan_end(observed: Observed, cluster: FarmCluster) -> Plan:
         expired=operations.expired,
         status=_status(observed, cluster, entries, waiting, _balancer(waiting, clear=clear) if had_balancer else None),
         finished=clear and not running and not observed.members,
-        waiting=waiting.message,
         wake_after=operations.wake_after,
     )
 
@@ -83,7 +82,7 @@ def _status(
         members=entries,
         ready_members=sum(map(is_ready, entries)),
         total_members=len(entries),
-        load_balancer=LoadBalancerStatus(azure=azure) if azure else cluster.status.load_balancer,
+        load_balancer=cluster.status.load_balancer if azure is None else balancer_status(azure),
     )
 
 

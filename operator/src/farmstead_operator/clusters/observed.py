@@ -104,11 +104,7 @@ class Plan:
     status: FarmClusterStatus | None = None
     """The cluster's status as it should be; None: there is no cluster to write it to."""
     finished: bool = False
-    """A deleted cluster may go."""
-    let_go: bool = False
-    """A cluster whose kind is being deleted is let go at once, with all that runs."""
-    waiting: str = ""
-    """Why it may not yet."""
+    """A deleted cluster may go: its finalizer is taken away."""
     wake_after: float | None = None
     """When to look again if nothing happens before, in seconds."""
 

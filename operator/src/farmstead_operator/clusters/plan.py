@@ -3,6 +3,7 @@
     no cluster          nothing happens to its Members: gone is not stop
     cluster             members rendered, leavers removed one by one, load balancer declared, status drawn
     cluster, deleted    members stopped one by one; then what is ours in the load balancer; then the Members; then it
+    kind, deleted       the cluster is let go at once, with all that runs
 
 Order matters in one place: a machine is dropped from the status before its Member's finalizer goes, so that a machine
 which is listed and has no Member is one whose Member vanished, never one that was removed in good order.
@@ -22,7 +23,7 @@ from farmstead_operator.clusters.observed import Backend, MemberWrite, Observed,
 from farmstead_operator.clusters.operations import OperationsPlan, hold_after, order_for, plan_operations
 from farmstead_operator.clusters.removal import Removal, known_nodes, plan_removal, releasable
 from farmstead_operator.clusters.render import carried, render
-from farmstead_operator.clusters.summary import is_ready, summarize
+from farmstead_operator.clusters.summary import balancer_status, is_ready, summarize
 
 GIVEN_UP = "GivenUp"
 
@@ -37,7 +38,6 @@ def plan(observed: Observed) -> Plan:
             expired=operations.expired,
             wake_after=operations.wake_after,
             finished=cluster is not None,
-            let_go=cluster is not None,
         )
     return plan_end(observed, cluster) if cluster.metadata.deleting else _life(observed, cluster)
 
@@ -177,6 +177,7 @@ def _balancer_status(picture: Picture) -> LoadBalancerStatus | None:
     """News of the load balancer, else what was last known; an empty one says from the start that there will be one."""
     if not picture.wants_balancer and not picture.had_balancer:
         return None
-    if picture.balancer is not None and picture.balancer.azure is not None:
-        return LoadBalancerStatus(azure=picture.balancer.azure)
-    return picture.cluster.status.load_balancer or LoadBalancerStatus(azure=AzureStatus())
+    shown = picture.cluster.status.load_balancer
+    if picture.balancer is None or picture.balancer.azure is None:
+        return shown or LoadBalancerStatus(azure=AzureStatus())
+    return balancer_status(picture.balancer.azure) or (None if shown else LoadBalancerStatus(azure=AzureStatus()))

@@ -75,6 +75,8 @@ def _sort(observed: Observed, node: str, draft: _Draft, *, drawable: bool, held_
     if member is None:
         if node in observed.nodes and node not in observed.undrawable and drawable:
             draft.waiting.append(node)
+        elif node not in observed.nodes and held_back:
+            draft.notes[node] = held_back
     elif node not in observed.nodes:
         if member.metadata.deleting:
             draft.removed.append(member)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from farmstead_api import FarmCluster
-from farmstead_api.farmcluster import MemberSummary
+from farmstead_api.farmcluster import AzureStatus, LoadBalancerStatus, MemberSummary
 from farmstead_api.member import MemberState, Readiness
 from farmstead_operator.clusters.holds import current_hold
 from farmstead_operator.clusters.observed import Observed
@@ -59,3 +59,12 @@ def is_ready(entry: MemberSummary) -> bool:
 def unready(entries: Iterable[MemberSummary]) -> str:
     """Who is not ready and why, for people."""
     return "; ".join(f"{entry.name}: {entry.reason or entry.state}" for entry in entries if not is_ready(entry))
+
+
+def balancer_status(azure: AzureStatus) -> LoadBalancerStatus | None:
+    """The status of a load balancer; None where nothing is known of it any more.
+
+    Never an empty object in place of a full one: when all of its fields are given up, server-side apply makes null of
+    it, and the schema refuses that, for ever.
+    """
+    return None if azure == AzureStatus() else LoadBalancerStatus(azure=azure)

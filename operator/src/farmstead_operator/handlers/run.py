@@ -4,13 +4,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import kopf
 
 from farmstead_kube import FARM_CLUSTERS, Credentials
-from farmstead_operator.clusters.observed import CLUSTER_FINALIZER, Key, moment
+from farmstead_operator.clusters.observed import CLUSTER_FINALIZER, Key
 
 PREFIX = "operator.farmstead.dev"
 KIND = (FARM_CLUSTERS.group, FARM_CLUSTERS.version, FARM_CLUSTERS.plural)
@@ -18,18 +18,18 @@ STOP_SECONDS = 5.0
 STREAM_SECONDS = 50
 """Whole: the API server reads no fractions."""
 SILENCE_SECONDS = 60.0
-QUESTION_SECONDS = (1.0, 15.0)
-"""How often a deletion asks whether it is done: at first, and at last."""
+HELD_SECONDS = 600.0
+"""kopf writes into the cluster each time that its deletion was put off for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What kopf's events are told to."""
+    """What kopf's events are told to, and whom it asks."""
 
     put: Callable[[Mapping[str, Any]], None]
     gone: Callable[[Key], None]
-    deletion_waits_for: Callable[[str], str]
-    """What a cluster's deletion (by uid) waits for; empty when it may go."""
+    before_write: Callable[[], None]
+    """Called in kopf's thread before each of its writes."""
 
 
 async def run_kopf(seen: Seen, credentials: Callable[[], Awaitable[Credentials]]) -> None:
@@ -64,9 +64,9 @@ async def run_kopf(seen: Seen, credentials: Callable[[], Awaitable[Credentials]]
 
 async def _operator(seen: Seen, credentials: Callable[[], Awaitable[Credentials]], stop: threading.Event) -> None:
     registry = kopf.OperatorRegistry()
-    _register_login(registry, credentials)
+    _register_login(registry, credentials, seen.before_write)
     _register_events(registry, seen)
-    _register_deletion(registry, seen)
+    _register_deletion(registry)
     await kopf.operator(registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop)
 
 
@@ -111,11 +111,15 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _register_login(registry: kopf.OperatorRegistry, credentials: Callable[[], Awaitable[Credentials]]) -> None:
+def _register_login(
+    registry: kopf.OperatorRegistry,
+    credentials: Callable[[], Awaitable[Credentials]],
+    before_write: Callable[[], None],
+) -> None:
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         found = await credentials()
-        return kopf.ConnectionInfo(
+        info = kopf.ConnectionInfo(
             server=found.server,
             ca_path=found.ca_path,
             certificate_path=found.certificate_path,
@@ -123,6 +127,20 @@ def _register_login(registry: kopf.OperatorRegistry, credentials: Callable[[], A
             token=found.token,
             insecure=found.insecure,
         )
+        return kopf.AiohttpSession(server=found.server, aiohttp_session=_session(info, before_write))
+
+
+def _session(info: kopf.ConnectionInfo, before_write: Callable[[], None]) -> aiohttp.ClientSession:
+    """As kopf would make it, but for the question before each write."""
+
+    async def started(_session: Any, _context: Any, request: aiohttp.TraceRequestStartParams) -> None:
+        if request.method != "GET":
+            before_write()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(started)
+    connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
+    return aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trace_configs=[trace])
 
 
 def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:
@@ -134,16 +152,13 @@ def _register_events(registry: kopf.OperatorRegistry, seen: Seen) -> None:
             seen.put(event["object"])
 
 
-def _register_deletion(registry: kopf.OperatorRegistry, seen: Seen) -> None:
-    # The name goes into an annotation; a nested function's own is refused there.
+def _register_deletion(registry: kopf.OperatorRegistry) -> None:
+    """Have kopf put the finalizer on; the cluster's loop takes it away, the moment that nothing is left to do.
+
+    A handler that waited for the loop would hold up every other event of the cluster: kopf has one task an object.
+    """
+
+    # The id goes into an annotation; a nested function's own name is refused there.
     @kopf.on.delete(*KIND, id="deletion", registry=registry)
-    async def deleted(uid: str, meta: Any, **_: Any) -> None:
-        if reason := seen.deletion_waits_for(uid):
-            raise kopf.TemporaryError(reason[:1024], delay=_question(meta["deletionTimestamp"]))
-
-
-def _question(deleted_at: str) -> float:
-    """Seconds until the deletion asks again: soon at first, seldom when it takes long."""
-    least, most = QUESTION_SECONDS
-    age = (datetime.now(UTC) - moment(deleted_at)).total_seconds()
-    return min(max(age / 10, least), most)
+    async def deleted(**_: Any) -> None:
+        raise kopf.TemporaryError("the cluster's loop lets it go; its conditions say when", delay=HELD_SECONDS)

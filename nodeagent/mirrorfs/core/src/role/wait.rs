@@ -110,6 +110,11 @@ fn handed_answer(n: &mut Node, now: Time) -> bool {
             }
             true
         }
+        Some(Owed::Grant { purpose: Purpose::Join, .. }) if n.goal.joining.is_none() => {
+            let flushed = n.cut.is_some_and(|cut| cut.here);
+            n.goal.joining = n.intake.as_ref().filter(|_| flushed).map(|intake| intake.generation);
+            flushed
+        }
         Some(Owed::Grant { purpose, session, sent })
             if n.disk.joining.is_some() && n.disk.joining == n.goal.joining =>
         {
