@@ -13,7 +13,7 @@ use crate::peer::{Peer, PeerTree};
 use crate::under;
 
 /// How long open files may keep a stopping daemon.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(10);
 
 /// Mounts, serves until `wait` returns, and unmounts.
 ///
@@ -40,7 +40,10 @@ pub fn run(config: &Config, wait: impl FnOnce()) -> Result<(), String> {
     }
     wait();
     for (number, mounted) in served.into_iter().enumerate() {
-        mounted.stop(STOP).map_err(|errno| format!("unmounting directory {number}: {errno}"))?;
+        let ended = mounted.stop(STOP).map_err(|errno| format!("unmounting directory {number}: {errno}"))?;
+        if !ended {
+            log::info("still in use: it ends with this process", &[("directory", &number)]);
+        }
         under::close(&config.state, number).map_err(|errno| format!("private mount {number}: {errno}"))?;
     }
     log::info("unmounted", &[]);
