@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from testbed.cache import cache_folder
 from testbed.controlplane import CommandError, ControlPlane
 from testbed.faulty_proxy import Fault, Proxy
 
@@ -81,12 +82,12 @@ async def test_an_operation_may_force_a_step(control_plane: ControlPlane, namesp
 
 
 async def built() -> Path:
-    cache = Path(os.environ.get("FARMSTEAD_CACHE", Path.home() / ".cache" / "farmstead"))
+    target = cache_folder() / "cargo-target"
     command = ["cargo", "build", "--quiet", "--locked", "--release", "-p", "farmstead-mirror-witness"]
-    environment = os.environ | {"CARGO_HOME": str(cache / "cargo")}
+    environment = os.environ | {"CARGO_HOME": str(cache_folder() / "cargo"), "CARGO_TARGET_DIR": str(target)}
     process = await asyncio.create_subprocess_exec(*command, cwd=WORKSPACE, env=environment)
     assert await process.wait() == 0, "the witness client does not build"
-    return WORKSPACE / "target" / "release" / "witness-drive"
+    return target / "release" / "witness-drive"
 
 
 class Driver:
