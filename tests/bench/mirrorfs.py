@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RELEASE = Path(__file__).parents[2] / "nodeagent/mirrorfs/target/release"
+WORKSPACE = Path(__file__).parents[2] / "nodeagent/mirrorfs"
+RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", WORKSPACE / "target")) / "release"
 STARTUP_SECONDS = 15.0
 
 FIO_WORKS = {
@@ -110,7 +111,11 @@ def mirror(base: Path) -> Iterator[Path]:
     finally:
         for child in reversed(children):
             child.terminate()
-            child.wait(timeout=60)
+            child.wait(timeout=90)
+        # Whatever a daemon that failed left behind: the folder below it must not be removed through it.
+        for left in (base / "a", base / "state-a/under-0", base / "state-b/under-0"):
+            if f" {left} " in Path("/proc/self/mounts").read_text():
+                subprocess.run(["umount", "--lazy", left], check=True)
 
 
 def fio(folder: Path, arguments: list[str], settings: Settings) -> float:
@@ -187,8 +192,8 @@ def main() -> None:
         plain.mkdir()
         with mirror(base) as mounted:
             results = measure({"plain": plain, "mirror": mounted}, settings, lambda text: print(text, flush=True))
-    print(f"\n{os.cpu_count()} processors, {memory} GiB, kernel {platform.release()}, {settings}\n")
-    print(table(results))
+            print(f"\n{os.cpu_count()} processors, {memory} GiB, kernel {platform.release()}, {settings}\n")
+            print(table(results), flush=True)
 
 
 if __name__ == "__main__":

@@ -159,11 +159,14 @@ class AzureFarm(Farm):
         return f"farmstead-{self.namespace}-{cluster}"
 
     def put(self, kind: str, name: str, body: Json) -> None:
-        """Somebody else's resource."""
+        """Somebody else's resource, there at once."""
         rid = parse_id(self.azure.resource_id(RESOURCE_GROUP, kind, name))
         assert rid is not None
+        operations = self.azure.network.operations
+        delay, operations.delay = operations.delay, 0.0
         self.azure.network.put(rid, body)
         self.azure.network.settle()
+        operations.delay = delay
 
     def balancer(self, name: str) -> Json | None:
         """A load balancer as the emulator shows it, without etags; None where there is none."""

@@ -32,8 +32,8 @@ async def test_a_deletion_waits_for_azure_and_says_why(farm: AzureFarm, outage: 
         await farm.wait_said(name, "LoadBalancerReady", says=words, status="False")
     with pytest.raises(CommandError, match="timed out"):
         await farm.kubectl("wait", "--for=delete", "farmcluster/own", "--timeout=1s")
-    told = await farm.kubectl("get", "farmcluster", "own", "-o", "yaml")
-    assert words in told
+    path = "{.status.conditions[?(@.type=='Reconciling')].message}"
+    assert words in await farm.kubectl("get", "farmcluster", "own", "-o", f"jsonpath={path}")
     await farm.azure.set_availability(Availability.UP)
     await farm.kubectl("wait", "--for=delete", "farmcluster", "--all", "--timeout=90s")
     assert farm.resources() == {"loadBalancers/shared"}

@@ -100,7 +100,8 @@ def test_every_rule_has_a_row() -> None:
             return own + [m for value in node.values() for m in messages(value)]
         return [m for value in node for m in messages(value)] if isinstance(node, list) else []
 
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
+    for name in ("farmcluster", "farmnode", "member", "operation"):
+        path = ROOT / "crds" / f"{name}.yaml"
         for message in messages(yaml.safe_load(path.read_text())):
             assert any(row["says"] in message for row in ROWS) or message in UNTRIED, f"{path.name}: {message}"
 

@@ -1,10 +1,30 @@
 """What vanishes is no order: members, kinds and the past itself go away, and nothing on a machine stops."""
 
-import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest_asyncio
+
 from farmstead_kube import MEMBERS, KubeError
+from testbed.controlplane import ControlPlane
+from testbed.installation import install_farmstead, install_kinds
+from testbed.run import Run
 from testbed.stand_in_agents import StandInAgents
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def control_plane() -> AsyncIterator[ControlPlane]:
+    """One of our own: who deletes kinds, or puts etcd back, takes everybody's objects away."""
+    with Run() as run:
+        async with ControlPlane(run) as control_plane:
+            yield control_plane
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def installed(control_plane: ControlPlane) -> ControlPlane:
+    """It, with our kinds, rights and guards."""
+    await install_farmstead(control_plane.kubectl)
+    return control_plane
 
 
 async def running(farm: Any, agents: StandInAgents) -> None:
@@ -100,9 +120,7 @@ async def test_kinds_that_are_deleted_and_applied_again_stop_nothing(
 
 
 async def _applied(farm: Any) -> None:
-    kubectl = farm.control_plane.kubectl
-    await kubectl("apply", "--server-side", "-f", "crds")
-    await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    await install_kinds(farm.control_plane.kubectl)
 
     async def served() -> bool:
         try:
@@ -112,4 +130,3 @@ async def _applied(farm: Any) -> None:
         return True
 
     await farm.until(served, "the kinds are served")
-    await asyncio.sleep(0)

@@ -221,7 +221,14 @@ impl Node {
             }
             Written::Conflict => cas.stage = Stage::Unknown,
             Written::Unknown if self.cfg.on(Mutation::UnknownIsFailed) => cas.stage = Stage::Unknown,
-            Written::Unknown => self.cas = None,
+            // (Only with the guard off: taken for a failure, with all that follows from one.)
+            Written::Unknown => {
+                self.cas = None;
+                if matches!(self.role, Role::Join) {
+                    self.window.generation = self.goal.generation;
+                    self.become_alone(now);
+                }
+            }
         }
     }
 }

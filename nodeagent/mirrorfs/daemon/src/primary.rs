@@ -20,6 +20,7 @@ const STOP: Duration = Duration::from_secs(10);
 /// # Errors
 /// A sentence for people.
 pub fn run(config: &Config, wait: impl FnOnce()) -> Result<(), String> {
+    refuse_request_timeouts()?;
     let tls = config.identity()?.client().map_err(|error| format!("tls: {error}"))?;
     let peer = Peer::new(Call {
         address: config.address,
@@ -39,9 +40,28 @@ pub fn run(config: &Config, wait: impl FnOnce()) -> Result<(), String> {
     }
     wait();
     for (number, mounted) in served.into_iter().enumerate() {
-        mounted.stop(STOP).map_err(|errno| format!("unmounting directory {number}: {errno}"))?;
+        let ended = mounted.stop(STOP).map_err(|errno| format!("unmounting directory {number}: {errno}"))?;
+        if !ended {
+            log::info("still in use: it ends with this process", &[("directory", &number)]);
+        }
         under::close(&config.state, number).map_err(|errno| format!("private mount {number}: {errno}"))?;
     }
     log::info("unmounted", &[]);
+    Ok(())
+}
+
+/// With these set, the kernel would end the mount of a node that holds its answers while the protocol decides.
+fn refuse_request_timeouts() -> Result<(), String> {
+    for name in ["default_request_timeout", "max_request_timeout"] {
+        let path = format!("/proc/sys/fs/fuse/{name}");
+        // Older kernels have none.
+        let value = std::fs::read_to_string(&path).unwrap_or_default();
+        if value.trim().parse::<u64>().is_ok_and(|seconds| seconds > 0) {
+            return Err(format!(
+                "{path} is {}: set it to 0, or the kernel ends mounts that wait for a peer",
+                value.trim()
+            ));
+        }
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! A bind mount of the directory under the state folder, made before anything is mounted over it. It outlives the
 //! process: killed and started again, mirrorfs finds the directory there, below its own dead mount.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use mirrorfs_fs::tree::Tree;
@@ -21,7 +22,9 @@ pub fn path(state: &Path, number: usize) -> PathBuf {
 pub fn open(state: &Path, number: usize, directory: &Path) -> Result<Tree, String> {
     let private = path(state, number);
     let told = |what: &str, errno: Errno| format!("{what} {}: {errno}", directory.display());
-    std::fs::create_dir_all(&private).map_err(|error| format!("{}: {error}", private.display()))?;
+    // Nobody but us may go past the mirror.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&private);
+    made.map_err(|error| format!("{}: {error}", private.display()))?;
     if !is_mount(&private).map_err(|errno| told("looking at the private mount of", errno))? {
         rustix::mount::mount_bind(directory, &private).map_err(|errno| told("private mount of", errno))?;
         let private_flag = MountPropagationFlags::PRIVATE;

@@ -171,9 +171,17 @@ impl Writer {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    KillPrimary,
+    KillSecondary,
+    /// The cable between two network namespaces.
+    Cut,
+}
+
 /// One run: three writers at work, a daemon killed in the middle, both copies compared with what was acknowledged.
-fn kill_round(round: usize, kill_primary: bool) {
-    let mut machines = Machines::new(1);
+fn fault_round(round: usize, fault: Fault) {
+    let mut machines = if fault == Fault::Cut { Machines::apart() } else { Machines::new(1) };
     machines.start();
     let mount = machines.mount();
     let mut writers: Vec<Writer> = (0..3)
@@ -194,10 +202,18 @@ fn kill_round(round: usize, kill_primary: bool) {
         while done.load(Ordering::Relaxed) < enough {
             std::thread::sleep(Duration::from_micros(200));
         }
-        let victim = if kill_primary { &mut machines.primary } else { &mut machines.secondary };
-        let mut victim = victim.take().unwrap();
-        victim.kill().unwrap();
-        victim.wait().unwrap();
+        let victim = match fault {
+            Fault::KillPrimary => machines.primary.take(),
+            Fault::KillSecondary => machines.secondary.take(),
+            Fault::Cut => {
+                machines.network.as_ref().unwrap().cut();
+                None
+            }
+        };
+        if let Some(mut victim) = victim {
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+        }
     });
     let copies: [(&str, PathBuf); 2] = [("primary", machines.under("a", 0)), ("secondary", machines.directory("b", 0))];
     for (copy, root) in &copies {
@@ -211,10 +227,15 @@ fn rounds() -> usize {
 
 #[test]
 fn whatever_was_acknowledged_is_on_both_when_the_primary_is_killed() {
-    (0..rounds()).for_each(|round| kill_round(round, true));
+    (0..rounds()).for_each(|round| fault_round(round, Fault::KillPrimary));
 }
 
 #[test]
 fn whatever_was_acknowledged_is_on_both_when_the_secondary_is_killed() {
-    (0..rounds()).for_each(|round| kill_round(round, false));
+    (0..rounds()).for_each(|round| fault_round(round, Fault::KillSecondary));
+}
+
+#[test]
+fn whatever_was_acknowledged_is_on_both_when_the_network_is_cut() {
+    fault_round(0, Fault::Cut);
 }

@@ -83,25 +83,23 @@ impl Served {
         &self.mirror
     }
 
-    /// Unmounts, waits until the last open file is closed and every request answered (at most `patience`), and sets
-    /// what times still wait.
+    /// Unmounts, waits until the last open file is closed and every request answered, and sets what times still wait.
+    ///
+    /// False when the mount was still in use after `patience`: by open files, or because another mount namespace has a
+    /// copy of it. Its threads then serve on, and it ends with this process.
     ///
     /// # Errors
-    /// What unmounting or setting a time says; `BUSY` when files are still open: they end with this process.
-    pub fn stop(self, patience: Duration) -> Result<(), Errno> {
+    /// What unmounting or setting a time says.
+    pub fn stop(self, patience: Duration) -> Result<bool, Errno> {
         self.mount.unmount()?;
         let deadline = Instant::now() + patience;
-        for _ in &self.workers {
-            // A worker hangs up when it ends, however it ends.
-            match self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
-                Err(RecvTimeoutError::Timeout) => return Err(Errno::BUSY),
-            }
-        }
-        for worker in self.workers {
-            let _ = worker.join();
-        }
-        self.mirror.tree().settle_all()
+        // A worker says farewell when it ends, however it ends.
+        let ended = self.workers.iter().all(|_| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            !matches!(self.ended.recv_timeout(left), Err(RecvTimeoutError::Timeout))
+        });
+        self.mirror.tree().settle_all()?;
+        Ok(ended)
     }
 }
 

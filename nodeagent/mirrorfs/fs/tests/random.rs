@@ -139,7 +139,7 @@ fn step(r: &mut Random) -> Step {
                 if name.starts_with("system") { acl(r) } else { data(r)[..].iter().copied().take(300).collect() };
             Step::SetXattr { path: path(r), name, value }
         }
-        25 => Step::RemoveXattr { path: path(r), name: r.pick(&REMOVED) },
+        25 => Step::RemoveXattr { path: path(r), name: r.pick::<&str>(&REMOVED) },
         26 => {
             let keep = FallocateFlags::KEEP_SIZE;
             let modes = [FallocateFlags::empty(), keep, FallocateFlags::PUNCH_HOLE | keep, FallocateFlags::ZERO_RANGE];

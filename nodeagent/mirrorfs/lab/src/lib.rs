@@ -8,4 +8,5 @@ pub mod rng;
 pub mod scenes;
 pub mod search;
 pub mod sim;
+pub mod story;
 pub mod world;

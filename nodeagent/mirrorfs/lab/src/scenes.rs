@@ -89,7 +89,7 @@ pub const SCENES: &[Scene] = &[
     joining("join, kill", Budget { kills: 1, ..NONE }),
     joining("join, loss", Budget { losses: 1, writes: 1, ..NONE }),
     joining("join, cut", Budget { cuts: 1, ..NONE }),
-    joining("join, unknown, kill", Budget { kills: 1, unknowns: 1, versions: 5, ..NONE }),
+    large("kill, unknown, write", Budget { kills: 1, unknowns: 1, writes: 1, ..NONE }),
     scene("loss", Budget { losses: 1, writes: 2, ..NONE }),
     scene("cut", Budget { cuts: 1, writes: 1, ..NONE }),
     scene("hold", Budget { delays: 1, ..NONE }),
@@ -139,4 +139,25 @@ impl Scene {
         let broken = settings(self.class, broken);
         search(&broken, &start.with(&broken), self.budget, limit, follow)
     }
+}
+
+/// The scene in which the search notices that a guard is off; `None`: clients of the simulator notice (or see `docs/design`).
+pub fn noticed_in(guard: Mutation) -> Option<&'static str> {
+    use Mutation as M;
+    Some(match guard {
+        M::AckBeforeWitness => "disk",
+        M::NoInSyncCheck | M::BootTrustsDisk => "join, kill",
+        M::AddBeforeAcks | M::NoBumpAfterJoin | M::UnknownIsFailed | M::ResumeWithOpenCas => "join, unknown",
+        M::NoFence => "rollback",
+        M::NoPromise => "calm",
+        M::LeaseFromAnswer => "pause",
+        M::UngrantedRenews => "pause",
+        M::NoWaitAfterStart => "cut, kill",
+        M::NonceNotPersisted => "cut, kill",
+        M::NonceForgotten => "two kills",
+        M::JoinBeforeDrained => "join, write",
+        M::CheckpointForgetsCurrent => "join, write",
+        M::CutForgetsWindow => "join, loss",
+        _ => return None,
+    })
 }

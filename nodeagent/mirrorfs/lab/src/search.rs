@@ -18,8 +18,6 @@ pub struct Found {
     pub exhausted: bool,
     /// The first violation and how to get there.
     pub violation: Option<(String, Vec<Step>)>,
-    /// last
-    pub last: Vec<Step>,
     /// How many states were followed to their good end.
     pub followed: usize,
 }
@@ -109,7 +107,6 @@ pub fn search(settings: &Settings, start: &World, budget: Budget, limit: usize, 
                     return found;
                 }
                 if found.states >= limit {
-                    found.last = path(&trail, index);
                     return found;
                 }
                 next.push((index, after));

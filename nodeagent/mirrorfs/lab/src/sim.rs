@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use mirror_core::difflog::Image;
 use mirror_core::durable::Durable;
 use mirror_core::ids::{Body, Generation, NodeId, Nonce, ObjectId, OperationId};
-use mirror_core::message::{Kind, Message, Op, Outcome};
+use mirror_core::message::{Kind, Message, Op};
 use mirror_core::slots::{encode, newest};
 use mirror_core::{
     Acknowledgement, Config, Event, Holder, Mutation, Notice, Order, Read, Record, RoleName, Settings, Span, Time,
@@ -68,6 +68,7 @@ enum What {
     Stopped { i: usize, life: u64 },
     Compared { i: usize, life: u64 },
     Client(usize),
+    GivesUp { client: usize, call: usize },
     Fault,
     Start(usize),
     Resume(usize),
@@ -638,9 +639,7 @@ impl Sim {
         self.machines[i].calls.push(Waiting { body, client, kind, object, call, put_off: false });
         self.event(i, Event::Change { kind, object: ObjectId(object as u128), body: Body(body) });
         // A client that hears nothing asks elsewhere; what became of its call stays unknown.
-        let life = self.machines[i].life;
-        let _ = life;
-        self.after(1_000, What::Answered { i: 2 + client, life: call as u64, event: Box::new(Event::Tick) });
+        self.after(1_000, What::GivesUp { client, call });
     }
 
     fn newest_acknowledged(&self, object: usize) -> u64 {
@@ -893,7 +892,7 @@ impl Sim {
             self.event(i, Event::Reconnected);
             self.event(i, Event::Order(Order::Overwrite));
             // What a paused machine still had to hear (a full disk, an order to stop) it has heard by then.
-            [400, 1_500, 4_000].into_iter().for_each(|delay| self.after(delay, What::HealDisk(i)));
+            [400, 1_500, 4_000, 8_000, 12_000].into_iter().for_each(|delay| self.after(delay, What::HealDisk(i)));
         }
     }
 
@@ -906,14 +905,21 @@ impl Sim {
         both && idle && equal
     }
 
+    /// The only copy in sync declared itself inconsistent: its disk failed while its peer was out. A person decides.
+    fn needs_a_person(&self) -> bool {
+        let Some(record) = self.witness else { return false };
+        self.machines.iter().all(|machine| {
+            let node = machine.host.node.as_ref();
+            let whole = node.is_some_and(|n| !n.durable().inconsistent);
+            record.holder(machine.host.me).is_none() || !whole
+        })
+    }
+
     fn judge(&mut self) {
-        if self.report.violation.is_some() {
+        if self.report.violation.is_some() || self.needs_a_person() {
             return;
         }
         if !self.settled() {
-            if std::env::var("DBG").is_ok() {
-                eprintln!("{:#?}", self.machines.iter().map(|m| m.host.node.clone()).collect::<Vec<_>>());
-            }
             let roles: Vec<_> = self.machines.iter().map(|m| m.host.role()).collect();
             return self.fail(format!("it does not settle after everything is healed: {roles:?}"));
         }
@@ -950,10 +956,7 @@ impl Sim {
             What::HealLink(i) => self.event(i, Event::Reconnected),
             What::HealWitness => self.heal_witness(),
             What::HealDisk(i) => self.heal_disk(i),
-            What::Answered { i, life, event } if i >= 2 => {
-                let _ = event;
-                self.gives_up(i - 2, life);
-            }
+            What::GivesUp { client, call } => self.gives_up(client, call),
             What::Persisted { i, life }
             | What::Logged { i, life }
             | What::Applied { i, life, .. }
@@ -981,8 +984,8 @@ impl Sim {
         }
     }
 
-    fn gives_up(&mut self, client: usize, call: u64) {
-        let mine = |w: &Waiting| w.client == client && w.call as u64 == call;
+    fn gives_up(&mut self, client: usize, call: usize) {
+        let mine = |w: &Waiting| w.client == client && w.call == call;
         for machine in &mut self.machines {
             if let Some(at) = machine.calls.iter().position(mine) {
                 machine.calls.remove(at);
@@ -999,7 +1002,6 @@ impl Sim {
         let durable = self.settings.acknowledgement == Acknowledgement::Disk;
         let outcome = self.machines[i].host.apply(generation, op, durable);
         self.event(i, Event::Applied { generation, seq: op.seq, outcome });
-        let _: Outcome = outcome;
     }
 }
 
@@ -1013,4 +1015,89 @@ fn letter(i: usize) -> &'static str {
 
 fn letter_of(node: NodeId) -> &'static str {
     if node == NodeId(1) { "A" } else { "B" }
+}
+
+/// The roles that can hear anything; a stopped node has no process.
+pub const ROLES: [RoleName; 7] = [
+    RoleName::Wait,
+    RoleName::Second,
+    RoleName::Taking,
+    RoleName::Prim,
+    RoleName::Frozen,
+    RoleName::Alone,
+    RoleName::Join,
+];
+
+/// Many runs together.
+#[derive(Clone, Debug, Default)]
+pub struct Total {
+    /// Events of all runs.
+    pub events: usize,
+    /// Acknowledged writes of all runs.
+    pub acknowledged: usize,
+    /// Changes of the record in all runs.
+    pub generations: u64,
+    /// Fewest events of a run.
+    pub shortest: usize,
+    /// How often each message reached each role.
+    pub coverage: BTreeMap<(RoleName, &'static str), usize>,
+    /// Seeds that went wrong.
+    pub violations: Vec<(u64, String)>,
+}
+
+/// Runs all seeds of a range, on two threads.
+pub fn batch(seeds: std::ops::Range<u64>, events: usize, broken: Option<Mutation>) -> Total {
+    let half = |odd: u64| {
+        let seeds = seeds.clone().filter(move |seed| seed % 2 == odd);
+        move || {
+            let mut total = Total { shortest: usize::MAX, ..Total::default() };
+            seeds.for_each(|seed| total.add(seed, Sim::new(Run { seed, events, broken, explain: false }).run()));
+            total
+        }
+    };
+    std::thread::scope(|scope| {
+        let halves = [scope.spawn(half(0)), scope.spawn(half(1))];
+        let mut both = halves.map(|thread| thread.join().expect("a simulation thread ends"));
+        let second = std::mem::take(&mut both[1]);
+        let mut total = std::mem::take(&mut both[0]);
+        total.merge(second);
+        total
+    })
+}
+
+impl Total {
+    fn add(&mut self, seed: u64, report: Report) {
+        self.events += report.events;
+        self.acknowledged += report.acknowledged;
+        self.generations += report.generations;
+        self.shortest = self.shortest.min(report.events);
+        report.coverage.into_iter().for_each(|(pair, count)| *self.coverage.entry(pair).or_default() += count);
+        self.violations.extend(report.violation.map(|reason| (seed, reason)));
+    }
+
+    fn merge(&mut self, other: Total) {
+        self.events += other.events;
+        self.acknowledged += other.acknowledged;
+        self.generations += other.generations;
+        self.shortest = self.shortest.min(other.shortest);
+        other.coverage.into_iter().for_each(|(pair, count)| *self.coverage.entry(pair).or_default() += count);
+        self.violations.extend(other.violations);
+    }
+}
+
+/// The share of role x message pairs that occurred.
+pub fn coverage_of(total: &Total) -> f64 {
+    let pairs = ROLES.len() * MESSAGES.len();
+    let seen = total.coverage.keys().filter(|(role, _)| ROLES.contains(role)).count();
+    #[expect(clippy::cast_precision_loss, reason = "fewer than a hundred pairs")]
+    let share = seen as f64 / pairs as f64;
+    share
+}
+
+/// How many seeds it takes until the absence of a guard is noticed, and by what.
+pub fn seeds_until_noticed(mutation: Mutation, limit: u64, events: usize) -> Option<(u64, String)> {
+    (0..limit).find_map(|seed| {
+        let report = Sim::new(Run { seed, events, broken: Some(mutation), explain: false }).run();
+        report.violation.map(|reason| (seed + 1, reason))
+    })
 }

@@ -20,8 +20,8 @@ pub struct Machines {
     pub primary: Option<Child>,
     pub secondary: Option<Child>,
     address: SocketAddr,
-    /// Namespaces of the two processes, if they have their own.
-    pub namespaces: Option<[String; 2]>,
+    /// The network between the two, where it is not loopback.
+    pub network: Option<Network>,
     /// Further directories than the first.
     directories: usize,
     pub threads: usize,
@@ -34,7 +34,15 @@ impl Machines {
         Machines::at(address, directories)
     }
 
-    pub fn at(address: SocketAddr, directories: usize) -> Machines {
+    /// Each in a network namespace of its own, with a cable between them.
+    pub fn apart() -> Machines {
+        let network = Network::new();
+        let mut machines = Machines::at(SocketAddr::from(([192, 0, 2, 2], 7801)), 1);
+        machines.network = Some(network);
+        machines
+    }
+
+    fn at(address: SocketAddr, directories: usize) -> Machines {
         assert!(rustix::process::geteuid().is_root(), "these tests mount FUSE file systems: run them as root");
         let base = tempfile::Builder::new().prefix("mirrorfs-e2e-").tempdir().unwrap();
         use std::os::unix::fs::PermissionsExt;
@@ -46,7 +54,7 @@ impl Machines {
         }
         let pins = ["a", "b"].map(|side| make_key(base.path(), side));
         let machines =
-            Machines { base, primary: None, secondary: None, address, namespaces: None, directories, threads: 4 };
+            Machines { base, primary: None, secondary: None, address, network: None, directories, threads: 4 };
         machines.configure("a", "primary", &pins[1]);
         machines.configure("b", "secondary", &pins[0]);
         machines
@@ -81,12 +89,12 @@ impl Machines {
 
     fn spawn(&self, side: &str, namespace: usize) -> Child {
         let program = env!("CARGO_BIN_EXE_farmstead-mirrorfs");
-        let mut command = match &self.namespaces {
+        let mut command = match &self.network {
             None => Command::new(program),
-            Some(names) => {
-                let mut command = Command::new("ip");
-                // `ip netns exec` would give it a mount namespace of its own, and hide the mount from us.
-                command.args(["netns", "exec", &names[namespace], "nsenter", "--mount=/proc/1/ns/mnt", program]);
+            Some(network) => {
+                // The network's namespace alone: mounts are to be seen by the test.
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{}", network.names[namespace])).arg(program);
                 command
             }
         };
@@ -167,6 +175,46 @@ impl Drop for Machines {
             }
         }
     }
+}
+
+/// Two network namespaces of this run's own and a cable between them, removed at the end.
+pub struct Network {
+    names: [String; 2],
+}
+
+impl Network {
+    fn new() -> Network {
+        let network = Network { names: ["a", "b"].map(|side| format!("mirrorfs-{}-{side}", std::process::id())) };
+        let [a, b] = &network.names;
+        for name in &network.names {
+            ip(&["netns", "add", name]);
+            ip(&["-n", name, "link", "set", "lo", "up"]);
+        }
+        ip(&["-n", a, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", b]);
+        for (name, address) in network.names.iter().zip(["192.0.2.1/24", "192.0.2.2/24"]) {
+            ip(&["-n", name, "address", "add", address, "dev", "cable"]);
+            ip(&["-n", name, "link", "set", "cable", "up"]);
+        }
+        network
+    }
+
+    /// Takes the cable out.
+    pub fn cut(&self) {
+        ip(&["-n", &self.names[0], "link", "set", "cable", "down"]);
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = Command::new("ip").args(["netns", "delete", name]).status();
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().unwrap();
+    assert!(status.success(), "ip {arguments:?}");
 }
 
 /// Whether a FUSE mount lies over the directory.

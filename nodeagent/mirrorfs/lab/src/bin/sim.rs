@@ -1,29 +1,71 @@
-//! `make sim`
-use mirror_lab::sim::*;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let get = |n: &str, d: u64| args.iter().position(|a| a == n).map_or(d, |i| args[i + 1].parse().unwrap());
-    let from = get("--seed", 0);
-    let runs = if args.iter().any(|a| a == "--seed") { 1 } else { get("--runs", 1000) };
-    let explain = args.iter().any(|a| a == "--explain");
-    let t = std::time::Instant::now();
-    let (mut ev, mut bad, mut acks, mut gens) = (0, 0, 0, 0);
-    for seed in from..from + runs {
-        let r = Sim::new(Run { seed, events: 1200, broken: None, explain }).run();
-        ev += r.events;
-        acks += r.acknowledged;
-        gens += r.generations;
-        if explain {
-            for l in &r.story {
-                println!("{l}");
-            }
-        }
-        if let Some(v) = r.violation {
-            bad += 1;
-            if bad < 25 {
-                println!("seed {seed}: {v}");
-            }
+//! `make sim`: many seeded runs, judged; `--seed N --explain` tells one as a story; `--planted` switches each guard off.
+
+use mirror_core::Mutation;
+use mirror_lab::sim::{MESSAGES, ROLES, Report, Run, Sim, batch, coverage_of, seeds_until_noticed};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Bad weather lasts this many events; the healing comes after.
+const EVENTS: usize = 1_200;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let number = |flag: &str| {
+        let at = arguments.iter().position(|argument| argument == flag)?;
+        arguments.get(at + 1)?.parse::<u64>().ok()
+    };
+    let broken = number("--broken").and_then(|n| Mutation::ALL.get(usize::try_from(n).ok()?)).copied();
+    if has("--planted") {
+        return planted(number("--runs").unwrap_or(2_000));
+    }
+    if let Some(seed) = number("--seed") {
+        return one(Sim::new(Run { seed, events: EVENTS, broken, explain: has("--explain") }).run(), seed);
+    }
+    many(number("--from").unwrap_or(0), number("--runs").unwrap_or(100_000))
+}
+
+fn one(report: Report, seed: u64) -> ExitCode {
+    report.story.iter().for_each(|line| println!("{line}"));
+    println!("seed {seed}: {} events, {} acknowledged writes", report.events, report.acknowledged);
+    match report.violation {
+        None => ExitCode::SUCCESS,
+        Some(reason) => {
+            println!("VIOLATION: {reason}");
+            ExitCode::FAILURE
         }
     }
-    println!("{runs} runs {ev} events {bad} bad acks {acks} gens {gens} {:?}", t.elapsed());
+}
+
+fn many(from: u64, runs: u64) -> ExitCode {
+    let start = Instant::now();
+    let total = batch(from..from + runs, EVENTS, None);
+    println!(
+        "{runs} runs, {} events, {} acknowledged writes, {} generations, {:.0} s",
+        total.events,
+        total.acknowledged,
+        total.generations,
+        start.elapsed().as_secs_f64()
+    );
+    println!("{:18}{}", "", ROLES.map(|role| format!("{:>10}", format!("{role:?}"))).concat());
+    for message in MESSAGES {
+        let count = |role| total.coverage.get(&(role, message)).copied().unwrap_or(0);
+        println!("{message:18}{}", ROLES.map(|role| format!("{:>10}", count(role))).concat());
+    }
+    println!("role x message coverage: {:.1} %", coverage_of(&total) * 100.0);
+    for (seed, reason) in &total.violations {
+        println!("VIOLATION: seed {seed}: {reason}   (make sim SIM_ARGS=\"--seed {seed} --explain\")");
+    }
+    if total.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn planted(limit: u64) -> ExitCode {
+    println!("| guard switched off | found after seeds | what clients or gates saw |\n|---|---|---|");
+    for mutation in Mutation::ALL {
+        match seeds_until_noticed(*mutation, limit, EVENTS) {
+            Some((seeds, reason)) => println!("| {mutation:?} | {seeds} | {reason} |"),
+            None => println!("| {mutation:?} | not within {limit} | |"),
+        }
+    }
+    ExitCode::SUCCESS
 }

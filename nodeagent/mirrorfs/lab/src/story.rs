@@ -1,0 +1,143 @@
+//! Stories: data files with a drawing on top, run against the real core, step by step.
+//!
+//! A line is one of
+//!   `do STEP [ARGUMENTS]`      one thing happens (the words below),
+//!   `run [until A ROLE]`       everything ready happens, and time, until a node has a role (`until W asked`: a PUT is out),
+//!   `wait N`                   N times: everything ready happens, then time goes on to what is due next,
+//!   `expect A ROLE [gN]`, `expect serves A|B|nobody`, `expect W gN A[,B]`, `expect acked N`.
+//! `#` begins the drawing and remarks. `start joining` and `class Disk` set the scene.
+
+use crate::scenes::{Scene, settings};
+use crate::world::{Asked, Budget, Step, World};
+use mirror_core::{Acknowledgement, Config, Settings};
+use std::sync::Arc;
+
+const EVERYTHING: Budget = Budget {
+    writes: 9,
+    kills: 9,
+    crashes: 9,
+    reimages: 9,
+    losses: 9,
+    cuts: 9,
+    unknowns: 9,
+    failures: 9,
+    delays: 9,
+    aways: 9,
+    pauses: 9,
+    switches: 9,
+    forces: 9,
+    disks: 9,
+    flushes: 9,
+    rollbacks: 9,
+    versions: u8::MAX,
+};
+
+/// Plays a story; the first line that does not come true is the error.
+///
+/// # Errors
+/// The line's number, the line, and the world as it is instead.
+pub fn play(text: &str) -> Result<(), String> {
+    let class = if text.contains("\nclass Disk") { Acknowledgement::Disk } else { Acknowledgement::Memory };
+    let joining = text.contains("\nstart joining");
+    let scene = Scene { name: "story", budget: EVERYTHING, class, joining, large: false };
+    let quick = settings(class, None);
+    let patient = Settings(Arc::new(Config { crash_hold: mirror_core::Span(12), ..(*quick.0).clone() }));
+    let mut world = scene.start();
+    world.left = EVERYTHING;
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let done = match words.as_slice() {
+            [] | ["start" | "class", ..] => Ok(()),
+            ["do", words @ ..] => act(&mut world, &patient, words),
+            ["run", "until", "W", "asked"] => {
+                run(&mut world, &patient, |w| w.asked.iter().any(|asked| matches!(asked, Asked::Put(..))))
+            }
+            ["run", "until", node, role] => run(&mut world, &patient, |w| role_of(w, node).as_deref() == Some(*role)),
+            ["wait", count] => wait(&mut world, &patient, count),
+            ["run"] => run(&mut world, &patient, World::is_quiet),
+            ["expect", words @ ..] => expect(&world, words),
+            _ => Err("no such sentence".into()),
+        };
+        done.map_err(|reason| format!("line {}: {line}\n  {reason}\n  {world}", number + 1))?;
+        if let Some(broken) = world.violation(&patient) {
+            return Err(format!("line {}: {line}\n  {broken}\n  {world}", number + 1));
+        }
+    }
+    Ok(())
+}
+
+fn index(node: &str) -> Result<u8, String> {
+    match node {
+        "A" => Ok(0),
+        "B" => Ok(1),
+        other => Err(format!("{other} is no node")),
+    }
+}
+
+fn act(world: &mut World, settings: &Settings, words: &[&str]) -> Result<(), String> {
+    let (what, node) = (words[0], index(words.get(1).copied().unwrap_or("A"))?);
+    let step = match what {
+        "write" => Step::Write(node, 0),
+        "kill" => Step::Kill(node, false),
+        "crash" => Step::Crash(node, false),
+        "reimage" => Step::Reimage(node),
+        "start" => Step::Start(node),
+        "cut-to" => Step::Cut(node),
+        "heal-to" => Step::Heal(node),
+        "witness-away-from" => Step::Away(node),
+        "witness-near" => Step::Near(node),
+        "lose-answer-of-put" => Step::Unknown(node, true),
+        "delay-put" => Step::Unknown(node, false),
+        "late-put-lands" => Step::Land(0),
+        "pause" => Step::Pause(node),
+        "resume" => Step::Resume(node),
+        "switch" => Step::Switch(node),
+        "force" => Step::Force(node),
+        "disk-fails" => Step::DiskFails(node),
+        "flush" => Step::Flush(node),
+        "rollback" => Step::Rollback,
+        "advance" => Step::Advance,
+        other => return Err(format!("nobody knows how to {other}")),
+    };
+    if !world.steps().contains(&step) {
+        return Err(format!("{step:?} can't happen here; what can: {:?}", world.steps()));
+    }
+    world.take(settings, step);
+    Ok(())
+}
+
+fn run(world: &mut World, settings: &Settings, done: impl Fn(&World) -> bool) -> Result<(), String> {
+    if world.run_fairly(settings, 600, done) { Ok(()) } else { Err("it never comes to that".into()) }
+}
+
+fn wait(world: &mut World, settings: &Settings, count: &str) -> Result<(), String> {
+    for _ in 0..count.parse::<usize>().map_err(|error| error.to_string())? {
+        run(world, settings, World::is_quiet)?;
+        world.take(settings, Step::Advance);
+    }
+    Ok(())
+}
+
+fn role_of(world: &World, node: &str) -> Option<String> {
+    let host = &world.hosts[usize::from(index(node).ok()?)];
+    Some(host.role().map_or("down".into(), |role| format!("{role:?}").to_uppercase()))
+}
+
+fn expect(world: &World, words: &[&str]) -> Result<(), String> {
+    let holds = match words {
+        ["serves", "nobody"] => world.hosts.iter().all(|host| !host.gate_open(mirror_core::Time(0))),
+        ["serves", node] => world.hosts[usize::from(index(node)?)].serves(mirror_core::Time(0)),
+        ["acked", count] => world.acked[0].count_ones().to_string() == **count,
+        ["equal"] => world.hosts[0].cache == world.hosts[1].cache,
+        ["halted", node] => world.hosts[usize::from(index(node)?)].node.as_ref().is_some_and(|n| n.halted().is_some()),
+        ["W", generation, names] => {
+            let w = &world.witness;
+            let name = |node: mirror_core::ids::NodeId| if node.0 == 1 { "A" } else { "B" };
+            let other = w.other.map_or(String::new(), |o| format!(",{}", name(o.node)));
+            format!("g{}", w.generation.0) == *generation && format!("{}{other}", name(w.primary.node)) == *names
+        }
+        [node, role] => role_of(world, node).as_deref() == Some(*role),
+        _ => return Err("no such expectation".into()),
+    };
+    if holds { Ok(()) } else { Err("it is not so".into()) }
+}
