@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 export FARMSTEAD_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/farmstead
 export UV_CACHE_DIR := $(FARMSTEAD_CACHE)/uv/cache
+export CARGO_HOME := $(FARMSTEAD_CACHE)/cargo
+export CARGO_TARGET_DIR := $(FARMSTEAD_CACHE)/cargo-target
 UV_VERSION := 0.13.9
 UV := $(FARMSTEAD_CACHE)/uv/$(UV_VERSION)/bin/uv
 RUN := .venv/bin
@@ -32,7 +34,7 @@ demo: system-testbed controlplane ## A whole data centre on this machine: cluste
 	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
 
 # Most of a test's time here is waiting, for a drain or a probe: three processes for two cores.
-test: system-testbed lint controlplane ## Everything: lint, types, and all tests with the real parts
+test: system-testbed lint controlplane rust-test ## Everything: lint, types, and all tests with the real parts
 	$(RUN)/pytest -n 3 --dist loadfile
 
 check: lint ## What to run before every commit: lint, types, import contracts, unit tests
@@ -64,12 +66,26 @@ clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_C
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
 
-test-mirrorfs: ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
-	cd nodeagent/mirrorfs && CARGO_HOME=$(FARMSTEAD_CACHE)/cargo cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs
+test-mirrorfs: system-rust ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
+	cd nodeagent/mirrorfs && cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs
 
-bench-mirrorfs: ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
-	cd nodeagent/mirrorfs && CARGO_HOME=$(FARMSTEAD_CACHE)/cargo cargo build --locked --release -p farmstead-mirrorfs --bins --examples
+bench-mirrorfs: system-rust ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
+	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples
 	python3 tests/bench/mirrorfs.py $(BENCH_ARGS)
+
+MIRROR_CORE := -p farmstead-mirror-core -p farmstead-mirror-lab -p farmstead-mirror-witness
+MIRROR_CARGO := cd nodeagent/mirrorfs && cargo
+
+rust-test: system-rust ## The mirror's protocol: format, lints, bounded search, 10,000 simulated runs, stories
+	$(MIRROR_CARGO) fmt --check $(MIRROR_CORE)
+	$(MIRROR_CARGO) clippy --quiet --locked --release --all-targets $(MIRROR_CORE) -- -D warnings
+	$(MIRROR_CARGO) test --quiet --locked --release $(MIRROR_CORE)
+
+model: system-rust ## Search the mirror's protocol far: every scene, up to 3,000,000 states each
+	$(MIRROR_CARGO) run --quiet --locked --release -p farmstead-mirror-lab --bin model -- $(MODEL_ARGS)
+
+sim: system-rust ## Simulate the mirror's protocol 100,000 times (SIM_ARGS="--seed N --explain" tells one run; --planted)
+	$(MIRROR_CARGO) run --quiet --locked --release -p farmstead-mirror-lab --bin sim -- $(SIM_ARGS)
 
 # Every target is a job, none a file; a list by hand would be forgotten.
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

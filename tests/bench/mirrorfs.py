@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RELEASE = Path(__file__).parents[2] / "nodeagent/mirrorfs/target/release"
+WORKSPACE = Path(__file__).parents[2] / "nodeagent/mirrorfs"
+RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", WORKSPACE / "target")) / "release"
 STARTUP_SECONDS = 15.0
 
 FIO_WORKS = {

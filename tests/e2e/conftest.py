@@ -16,12 +16,10 @@ from testbed.controlplane import programs
 from testbed.datacentre import DataCentre
 from testbed.datacentre.chronicle import Chronicle
 from testbed.datacentre.farm import Farm
-from testbed.datacentre.figures import Figures
+from testbed.datacentre.figures import PROPERTY, Figures, table
 from testbed.leftovers import assert_nothing_left
 from testbed.machines import require_privileges
 from testbed.run import Run
-
-FIGURES = pytest.StashKey[Figures]()
 
 
 @pytest.fixture(scope="session")
@@ -66,16 +64,18 @@ async def farm(sample_farm: Farm) -> Farm:
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
-    """The table of figures that is shown at the end."""
-    return request.config.stash.setdefault(FIGURES, Figures())
+    """Where a test puts what it has measured; it is shown at the end."""
+    return Figures(request.node.user_properties)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The figures."""
-    figures = config.stash.get(FIGURES, None)
-    if figures is not None:
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    called = [report for report in reports if report.when == "call"]
+    rows = [value for report in called for name, value in report.user_properties if name == PROPERTY]
+    if rows:
         terminalreporter.section(f"what clients noticed ({os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})")
-        for line in figures.lines():
+        for line in table(rows):
             terminalreporter.write_line(line)
 
 

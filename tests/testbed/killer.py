@@ -19,7 +19,7 @@ from testbed.child import Child
 
 WRITES = ("PUT", "DELETE")
 LONGEST_WAIT = 4.0
-"""Seconds until another moment will do: the one that was waited for may never come again."""
+"""Seconds until any call will do, and again until none has to be: what was waited for may never come again."""
 
 
 class Moment(StrEnum):
@@ -50,12 +50,16 @@ class Killer:
         for _ in range(times):
             wanted = next(self._order)
             if wanted is not Moment.START:
-                with contextlib.suppress(TimeoutError):
-                    await self._azure.wait_until(partial(self._is, wanted), seconds=LONGEST_WAIT)
+                await self._await(partial(self._is, wanted))
+                await self._await(lambda: self.now() is not Moment.QUIET)
             await self._kill()
 
     def _is(self, moment: Moment) -> bool:
         return self.now() is moment
+
+    async def _await(self, reached: Callable[[], bool]) -> None:
+        with contextlib.suppress(TimeoutError):
+            await self._azure.wait_until(reached, seconds=LONGEST_WAIT)
 
     async def _kill(self) -> None:
         victim = self._victim()

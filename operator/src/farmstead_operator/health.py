@@ -24,7 +24,6 @@ class Health:
     """What the endpoints answer from."""
 
     clock: Callable[[], float] = time.monotonic
-
     leading: bool = False
     synced: bool = False
     troubles: dict[str, str] = field(default_factory=dict)

@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.25
 RESYNC_SECONDS = 300.0
-AT_ONCE = 8
-"""Passes under way at one time: more of them only make each one slower, and the API server with them."""
+AT_ONCE = 32
+"""Passes under way at one time. They mostly wait for the API server: too few, and a slow answer holds up everybody, and
+wishes for one load balancer trickle in one PUT at a time."""
 FIRST_BACKOFF = 0.5
 LAST_BACKOFF = 60.0
 

@@ -162,6 +162,12 @@ class ControlPlane:
             stdin=stdin,
         )
 
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """The processes that run, by program."""
+        running = {"etcd": self._etcd, "kube-apiserver": self._apiserver}
+        return {name: child.pid for name, child in running.items() if child is not None}
+
     def logs(self) -> Mapping[str, str]:
         """The end of each program's log, for people."""
         return {log.stem: tail(log) for log in sorted(self._folder.glob("*.log"))}

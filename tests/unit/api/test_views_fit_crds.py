@@ -155,3 +155,17 @@ def test_a_difference_is_found() -> None:
 def test_hints_resolve() -> None:
     for view in KINDS.values():
         assert typing.get_type_hints(view)
+
+
+def undescribed(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Paths of fields that `kubectl explain` would say nothing about."""
+    if "description" not in schema:
+        yield path
+    for name, value in schema.get("properties", {}).items():
+        yield from undescribed(value, f"{path}.{name}")
+        yield from undescribed({"description": "of the list"} | value.get("items", {}), f"{path}.{name}[]")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_field_of_a_spec_is_explained(name: str) -> None:
+    assert list(undescribed(schema_of(name)["properties"]["spec"], f"{name}.spec")) == []

@@ -310,6 +310,20 @@ def test_a_deletion_waits_for_azure_and_says_why() -> None:
     assert "no answer" in condition(decided, "Reconciling").message
 
 
+def test_a_deletion_says_what_becomes_of_the_balancer_and_leaves_no_empty_object() -> None:
+    """Server-side apply makes null of an object whose fields are all given up, and the schema refuses that."""
+    known = LoadBalancerStatus(azure=AzureStatus(id="/lb"))
+    farm = deleted(changed(balanced(), status=changed(balanced().status, load_balancer=known)))
+    waits = plan(observed(farm, balancer=BalancerFacts(problem=Problem("Unreachable", "no answer"))))
+    assert condition(waits, "LoadBalancerReady").reason == "Unreachable"
+    assert waits.status is not None
+    assert waits.status.load_balancer == known
+    done = plan(observed(farm, balancer=BalancerFacts(gone=True, azure=AzureStatus())))
+    assert condition(done, "LoadBalancerReady").reason == "Withdrawn"
+    assert done.status is not None
+    assert done.status.load_balancer is None
+
+
 def test_a_member_that_vanished_is_drawn_again_to_be_stopped() -> None:
     now = settled(cluster())
     now = replace(now, cluster=deleted(now.cluster), members={})

@@ -52,6 +52,20 @@ async def test_apply_is_forced_under_the_field_manager(tmp_path: Path) -> None:
     }
 
 
+async def test_who_must_not_write_sends_nothing_and_may_read(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise RuntimeError("no leader any more")
+
+    script = Script([Answer(body={})])
+    async with serving(script, tmp_path) as client:
+        client.before_write = refuse
+        for write in (client.apply_status(MEMBERS, BODY), client.delete(MEMBERS, "web.vm1", namespace="shop")):
+            with pytest.raises(RuntimeError, match="no leader"):
+                await write
+        await client.get(MEMBERS, "web.vm1", namespace="shop")
+    assert [request.method for request in script.requests] == ["GET"]
+
+
 async def test_a_list_is_read_page_by_page(tmp_path: Path) -> None:
     pages = [
         Answer(body={"metadata": {"resourceVersion": "9", "continue": "next"}, "items": [{"a": 1}]}),

@@ -205,8 +205,11 @@ def test_a_leader_that_slept_through_its_deadline_ends_unless_its_lease_is_still
     async def story() -> None:
         leases, clock = Leases(), Skewed()
         one = elector(leases, "one", clock)
+        assert not one.leads
         await one.acquire()
+        assert one.leads
         clock.jump = 3600  # the machine was suspended; meanwhile:
+        assert not one.leads, "so nothing is written any more"
         await elector(leases, "two").acquire()
         with pytest.raises(LeadershipLost):
             await one.keep()

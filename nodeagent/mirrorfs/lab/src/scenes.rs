@@ -89,7 +89,7 @@ pub const SCENES: &[Scene] = &[
     joining("join, kill", Budget { kills: 1, ..NONE }),
     joining("join, loss", Budget { losses: 1, writes: 1, ..NONE }),
     joining("join, cut", Budget { cuts: 1, ..NONE }),
-    joining("join, unknown, kill", Budget { kills: 1, unknowns: 1, versions: 5, ..NONE }),
+    large("kill, unknown, write", Budget { kills: 1, unknowns: 1, writes: 1, ..NONE }),
     scene("loss", Budget { losses: 1, writes: 2, ..NONE }),
     scene("cut", Budget { cuts: 1, writes: 1, ..NONE }),
     scene("hold", Budget { delays: 1, ..NONE }),

@@ -3,6 +3,7 @@
 //! A line is one of
 //!   `do STEP [ARGUMENTS]`      one thing happens (the words below),
 //!   `run [until A ROLE]`       everything ready happens, and time, until a node has a role (`until W asked`: a PUT is out),
+//!   `wait N`                   N times: everything ready happens, then time goes on to what is due next,
 //!   `expect A ROLE [gN]`, `expect serves A|B|nobody`, `expect W gN A[,B]`, `expect acked N`.
 //! `#` begins the drawing and remarks. `start joining` and `class Disk` set the scene.
 
@@ -48,8 +49,11 @@ pub fn play(text: &str) -> Result<(), String> {
         let done = match words.as_slice() {
             [] | ["start" | "class", ..] => Ok(()),
             ["do", words @ ..] => act(&mut world, &patient, words),
+            ["run", "until", "W", "asked"] => {
+                run(&mut world, &patient, |w| w.asked.iter().any(|asked| matches!(asked, Asked::Put(..))))
+            }
             ["run", "until", node, role] => run(&mut world, &patient, |w| role_of(w, node).as_deref() == Some(*role)),
-            ["run", "until", "W", "asked"] => run(&mut world, &patient, |w| w.asked.iter().any(|asked| matches!(asked, Asked::Put(..)))),
+            ["wait", count] => wait(&mut world, &patient, count),
             ["run"] => run(&mut world, &patient, World::is_quiet),
             ["expect", words @ ..] => expect(&world, words),
             _ => Err("no such sentence".into()),
@@ -104,6 +108,14 @@ fn act(world: &mut World, settings: &Settings, words: &[&str]) -> Result<(), Str
 
 fn run(world: &mut World, settings: &Settings, done: impl Fn(&World) -> bool) -> Result<(), String> {
     if world.run_fairly(settings, 600, done) { Ok(()) } else { Err("it never comes to that".into()) }
+}
+
+fn wait(world: &mut World, settings: &Settings, count: &str) -> Result<(), String> {
+    for _ in 0..count.parse::<usize>().map_err(|error| error.to_string())? {
+        run(world, settings, World::is_quiet)?;
+        world.take(settings, Step::Advance);
+    }
+    Ok(())
 }
 
 fn role_of(world: &World, node: &str) -> Option<String> {

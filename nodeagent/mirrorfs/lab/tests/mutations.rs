@@ -18,8 +18,8 @@ fn the_search_notices() {
 
 #[test]
 fn the_simulator_notices() {
-    for mutation in [Mutation::NoResend, Mutation::NoOrder, Mutation::JoinUnflushed, Mutation::SyncOneSide] {
-        let noticed = seeds_until_noticed(mutation, 4_000, 1_200);
+    for mutation in [Mutation::NoResend, Mutation::NoOrder] {
+        let noticed = seeds_until_noticed(mutation, 1_000, 1_200);
         let (seeds, reason) = noticed.unwrap_or_else(|| panic!("{mutation:?} is not noticed"));
         println!("| {mutation:?} | {seeds} | {reason} |");
     }

@@ -7,7 +7,10 @@ use std::path::Path;
 fn every_story_comes_true() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/scenarios/mirror");
     let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "txt")).collect();
+    let mut files: Vec<_> = files
+        .filter_map(|file| Some(file.ok()?.path()))
+        .filter(|p| p.extension().is_some_and(|e| e == "txt"))
+        .collect();
     files.sort();
     assert!(files.len() >= 10, "stories are missing");
     let wrong: Vec<String> = files

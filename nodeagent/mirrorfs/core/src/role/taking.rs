@@ -4,13 +4,23 @@ use super::{Role, Row, Taking};
 use crate::guard::Mutation;
 use crate::ids::{Generation, Lineage};
 use crate::node::Node;
+use crate::role::RoleName;
 use crate::time::Time;
 
 /// The rows, in the order in which they are tried.
-pub const ROWS: &[Row] =
-    &[back_to_second, super::forced::peer_speaks, not_ours, drained_and_fenced, won, primary_already, swap, look_again];
+pub const ROWS: &[Row] = &[
+    back_to_second,
+    back_to_wait,
+    super::forced::peer_speaks,
+    not_ours,
+    drained_and_fenced,
+    won,
+    primary_already,
+    swap,
+    look_again,
+];
 /// A halted node takes nothing over.
-pub const HALTED: &[Row] = &[back_to_second];
+pub const HALTED: &[Row] = &[back_to_second, back_to_wait];
 
 fn taking(n: &Node) -> Option<&Taking> {
     match &n.role {
@@ -25,7 +35,10 @@ fn taking(n: &Node) -> Option<&Taking> {
 fn back_to_second(n: &mut Node, _: Time) -> bool {
     let Some(taking) = taking(n) else { return false };
     let heard = n.peer.heard.is_some_and(|heard| heard > taking.since) && n.peer.inc == n.follows;
-    let primary = n.peer.view.as_ref().is_some_and(|view| view.held == n.goal.generation);
+    let primary =
+        n.peer.view.as_ref().is_some_and(|view| {
+            matches!(view.role, RoleName::Prim | RoleName::Frozen) && view.held == n.goal.generation
+        });
     let untouched = n.cas.is_none() && n.record.is_none() && !n.talk.busy;
     if !heard || !primary || !taking.from_second || !(untouched || !n.on(Mutation::UnfenceWithOpenCas)) {
         return false;
@@ -37,6 +50,19 @@ fn back_to_second(n: &mut Node, _: Time) -> bool {
     }
     n.promise = n.promise.max(n.peer.heard.unwrap_or_default() + n.cfg.promise());
     n.role = Role::Second;
+    true
+}
+
+/// The same, where there is no primary to go back to: WAIT, so that both can find each other without a witness.
+fn back_to_wait(n: &mut Node, now: Time) -> bool {
+    let Some(taking) = taking(n) else { return false };
+    let waits = n.hears_peer(now) && n.peer.view.is_some_and(|view| view.role == RoleName::Wait);
+    let untouched = n.cas.is_none() && n.record.is_none() && !n.talk.busy && n.talk.failed;
+    if !untouched || taking.forced.is_some() || taking.from_second && !waits {
+        return false;
+    }
+    n.goal.fence = n.goal.fence.min(n.goal.generation);
+    n.become_wait(now);
     true
 }
 

@@ -11,7 +11,9 @@ const LIMIT: usize = 3_000_000;
 fn main() -> ExitCode {
     let only = std::env::args().nth(1);
     let mut clean = true;
-    println!("| scene | states | steps | depth | exhausted | followed to the end | seconds |\n|---|---|---|---|---|---|---|");
+    println!(
+        "| scene | states | steps | depth | exhausted | followed to the end | seconds |\n|---|---|---|---|---|---|---|"
+    );
     for scene in SCENES.iter().filter(|scene| only.as_deref().is_none_or(|name| name == scene.name)) {
         let start = Instant::now();
         let found = scene.search(None, LIMIT, 16);
