@@ -13,6 +13,7 @@ from testbed.api_requests import requests
 from testbed.stand_in_agents import StandInAgents
 
 CHANGES = 10
+CHECKS = [{"name": "answers", "http": {"port": 8080}}, {"name": "worker", "process": {"name": "worker"}}]
 OWN_LOOKS = {"farmclusters LIST"}
 """The watchdog's, on a period, whatever happens."""
 
@@ -20,9 +21,11 @@ OWN_LOOKS = {"farmclusters LIST"}
 async def test_a_members_change_costs_one_status_and_nothing_is_read(
     farm: Any, machines: list[str], agents: StandInAgents
 ) -> None:
+    before = await requests(farm.client)
     await farm.operator()
-    await farm.cluster()
+    await farm.cluster(checks=CHECKS)
     await farm.condition("Ready", "True")
+    assert (await requests(farm.client) - before)["members APPLY"] == len(machines)
     agents.obey = False
     shown: asyncio.Queue[FarmCluster] = asyncio.Queue()
     watch = asyncio.create_task(_follow(farm, shown))

@@ -6,6 +6,7 @@ unchanged cluster renders to what is there already and costs no write.
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 
 import msgspec
 from msgspec.structs import replace
@@ -21,8 +22,34 @@ TEXT_LIMIT = 65536
 
 
 def revision(content: object) -> str:
-    """Short hash of a value's JSON form."""
-    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()[:16]
+    """Short hash of what a value says: equal values have equal ones, wherever they were read."""
+    return hashlib.sha256(msgspec.json.encode(_said(content), order="deterministic")).hexdigest()[:16]
+
+
+def _said(value: object) -> object:
+    """A view without its defaults, compared by value.
+
+    The encoder leaves out only what is the default object itself: the same spec, once read from kopf's JSON and once
+    from ours, would be two texts, and every Member be written again at each change of the reader.
+    """
+    if isinstance(value, msgspec.Struct):
+        defaults = _defaults(type(value))
+        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+        return {name: _said(one) for name, one in fields if name not in defaults or one != defaults[name]}
+    if isinstance(value, Mapping):
+        return {key: _said(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_said(one) for one in value]
+    return value
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> Mapping[str, object]:
+    return {
+        field.name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        for field in msgspec.structs.fields(kind)
+        if not field.required
+    }
 
 
 def carried(application: Application, config_map: Mapping[str, str] | None) -> Application | Problem:
