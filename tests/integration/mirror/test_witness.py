@@ -162,7 +162,6 @@ async def test_the_source_makes_the_first_step_once_it_can(
 ) -> None:
     proxy.fault = fault
     async with driver(control_plane, account, proxy, tmp_path) as driving:
-        await driving.until(role="Wait")
         async with asyncio.timeout(30):
             while proxy.connections < 3 and fault is not Fault.NONE:
                 await asyncio.sleep(0.05)

@@ -688,7 +688,8 @@ impl Sim {
         if keeps_synced {
             self.judge_synced(&contents);
         }
-        self.calls.clear();
+        // A call without an answer may yet take effect.
+        self.calls.retain(|call| call.end.is_none() && call.object < OBJECTS);
         self.busy = [false; CLIENTS];
         self.machines.iter_mut().for_each(|machine| machine.calls.clear());
         self.floor.clone_from(&contents);
