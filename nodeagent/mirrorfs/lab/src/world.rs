@@ -286,7 +286,7 @@ impl World {
 
     /// Nothing is under way.
     pub fn is_quiet(&self) -> bool {
-        self.ready().is_empty() && self.late.is_empty()
+        self.ready().is_empty()
     }
 
     /// Everything that may happen now.

@@ -1,6 +1,7 @@
 //! TAKING: the takeover, in its strict order. Fence, read the witness, compare-and-swap, serve.
 
 use super::{Role, Row, Taking};
+use crate::event::Notice;
 use crate::guard::Mutation;
 use crate::ids::{Generation, Lineage};
 use crate::node::Node;
@@ -118,6 +119,9 @@ fn primary_already(n: &mut Node, now: Time) -> bool {
     if ours && n.goal.generation == record.generation {
         let persisted = n.disk.generation == record.generation || !n.on(Mutation::ServeBeforePersist);
         if persisted {
+            if taking(n).is_some_and(|taking| taking.may_miss) {
+                n.tell(Notice::MayMiss);
+            }
             n.become_alone(now);
         }
         return persisted;
