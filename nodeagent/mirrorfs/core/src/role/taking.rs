@@ -41,7 +41,8 @@ fn back_to_second(n: &mut Node, _: Time) -> bool {
             matches!(view.role, RoleName::Prim | RoleName::Frozen) && view.held == n.goal.generation
         });
     let untouched = n.cas.is_none() && n.record.is_none() && !n.talk.busy;
-    if !heard || !primary || !taking.from_second || !(untouched || !n.on(Mutation::UnfenceWithOpenCas)) {
+    let blocked = !untouched && n.on(Mutation::UnfenceWithOpenCas);
+    if !heard || !primary || !taking.from_second || blocked {
         return false;
     }
     let generation = n.goal.generation;

@@ -225,7 +225,7 @@ impl Node {
         }
         let silent = self.peer.heard.is_none_or(|heard| now >= heard + self.cfg.crash_hold);
         let waited = now >= wait.since + self.cfg.crash_hold;
-        (!silent || !waited || record.other.is_none() && !waited).then_some("memory may be lost, and the peer may come")
+        (!silent || !waited).then_some("memory may be lost, and the peer may come")
     }
 
     /// Both members of the last recorded `inSync` wait, in the same generation, with nothing of theirs in flight, and no
