@@ -497,10 +497,11 @@ impl World {
     }
 
     fn dies(&mut self, i: usize) {
-        if let Asked::Put(expect, record) = self.asked[i] {
-            if expect == self.witness.version && !self.late.contains(&(expect, record)) {
-                self.late.push((expect, record));
-            }
+        if let Asked::Put(expect, record) = self.asked[i]
+            && expect == self.witness.version
+            && !self.late.contains(&(expect, record))
+        {
+            self.late.push((expect, record));
         }
         self.asked[i] = Asked::Nothing;
         self.net[i] = Default::default();
