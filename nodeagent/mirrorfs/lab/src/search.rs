@@ -96,7 +96,7 @@ pub fn search(settings: &Settings, start: &World, budget: Budget, limit: usize, 
                 trail.push((at, step));
                 let index = u32::try_from(trail.len() - 1).unwrap_or(u32::MAX);
                 found.states += 1;
-                let followed = follow > 0 && print % follow == 0;
+                let followed = follow > 0 && print.is_multiple_of(follow);
                 found.followed += usize::from(followed);
                 let broken = after.violation(settings);
                 let stuck =

@@ -286,7 +286,7 @@ impl World {
 
     /// Nothing is under way.
     pub fn is_quiet(&self) -> bool {
-        self.ready().is_empty() && self.late.is_empty()
+        self.ready().is_empty()
     }
 
     /// Everything that may happen now.
@@ -497,10 +497,11 @@ impl World {
     }
 
     fn dies(&mut self, i: usize) {
-        if let Asked::Put(expect, record) = self.asked[i] {
-            if expect == self.witness.version && !self.late.contains(&(expect, record)) {
-                self.late.push((expect, record));
-            }
+        if let Asked::Put(expect, record) = self.asked[i]
+            && expect == self.witness.version
+            && !self.late.contains(&(expect, record))
+        {
+            self.late.push((expect, record));
         }
         self.asked[i] = Asked::Nothing;
         self.net[i] = Default::default();

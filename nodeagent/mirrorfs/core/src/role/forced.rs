@@ -31,7 +31,7 @@ pub fn promote(n: &mut Node, now: Time) -> bool {
     }
     n.record = None;
     let forced = Some(operation);
-    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced });
+    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced, may_miss: false });
     true
 }
 

@@ -110,6 +110,8 @@ pub(crate) struct Taking {
     pub fenced: bool,
     /// Ordered by a person.
     pub forced: Option<OperationId>,
+    /// Memory was lost: once it serves, it says that the last moments may be missing.
+    pub may_miss: bool,
 }
 
 impl Role {

@@ -73,7 +73,7 @@ fn promise_over(n: &mut Node, now: Time) -> bool {
         intake.close();
     }
     n.record = None;
-    n.role = Role::Taking(Taking { since: now, from_second: true, fenced: false, forced: None });
+    n.role = Role::Taking(Taking { since: now, from_second: true, fenced: false, forced: None, may_miss: false });
     true
 }
 

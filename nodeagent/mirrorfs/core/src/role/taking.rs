@@ -1,6 +1,7 @@
 //! TAKING: the takeover, in its strict order. Fence, read the witness, compare-and-swap, serve.
 
 use super::{Role, Row, Taking};
+use crate::event::Notice;
 use crate::guard::Mutation;
 use crate::ids::{Generation, Lineage};
 use crate::node::Node;
@@ -40,7 +41,8 @@ fn back_to_second(n: &mut Node, _: Time) -> bool {
             matches!(view.role, RoleName::Prim | RoleName::Frozen) && view.held == n.goal.generation
         });
     let untouched = n.cas.is_none() && n.record.is_none() && !n.talk.busy;
-    if !heard || !primary || !taking.from_second || !(untouched || !n.on(Mutation::UnfenceWithOpenCas)) {
+    let blocked = !untouched && n.on(Mutation::UnfenceWithOpenCas);
+    if !heard || !primary || !taking.from_second || blocked {
         return false;
     }
     let generation = n.goal.generation;
@@ -118,6 +120,9 @@ fn primary_already(n: &mut Node, now: Time) -> bool {
     if ours && n.goal.generation == record.generation {
         let persisted = n.disk.generation == record.generation || !n.on(Mutation::ServeBeforePersist);
         if persisted {
+            if taking(n).is_some_and(|taking| taking.may_miss) {
+                n.tell(Notice::MayMiss);
+            }
             n.become_alone(now);
         }
         return persisted;

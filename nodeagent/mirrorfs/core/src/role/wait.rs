@@ -2,7 +2,7 @@
 
 use super::{Owed, Role, Row, Taking};
 use crate::config::Acknowledgement;
-use crate::event::{Action, Notice, Order};
+use crate::event::{Action, Order};
 use crate::guard::Mutation;
 use crate::ids::Generation;
 use crate::message::{Message, Purpose};
@@ -149,14 +149,12 @@ fn take_over(n: &mut Node, now: Time) -> bool {
     if n.stays_away(now).is_some() {
         return false;
     }
-    if n.lost_memory() && n.cfg.acknowledgement == Acknowledgement::Memory {
-        n.tell(Notice::MayMiss);
-    }
+    let may_miss = n.lost_memory() && n.cfg.acknowledgement == Acknowledgement::Memory;
     if let Some(intake) = &mut n.intake {
         intake.close();
     }
     n.record = None;
-    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced: None });
+    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced: None, may_miss });
     true
 }
 
@@ -227,7 +225,7 @@ impl Node {
         }
         let silent = self.peer.heard.is_none_or(|heard| now >= heard + self.cfg.crash_hold);
         let waited = now >= wait.since + self.cfg.crash_hold;
-        (!silent || !waited || record.other.is_none() && !waited).then_some("memory may be lost, and the peer may come")
+        (!silent || !waited).then_some("memory may be lost, and the peer may come")
     }
 
     /// Both members of the last recorded `inSync` wait, in the same generation, with nothing of theirs in flight, and no
