@@ -59,6 +59,10 @@ class _Line(msgspec.Struct):
 Key = tuple[str, str]
 
 
+# uid and version: after etcd was put back, versions are given out again, and another life may get the same one.
+_Seen = tuple[str, str]
+
+
 class Watch:
     """One endless watch; iterate over it once."""
 
@@ -76,7 +80,7 @@ class Watch:
         self._clock = clock
         self._stream_seconds = stream_seconds
         self._silence_seconds = silence_seconds
-        self._known: dict[Key, str] = {}
+        self._known: dict[Key, _Seen] = {}
         self._version = ""
         self._latest = 0
         """The newest version that was ever shown."""
@@ -139,7 +143,8 @@ class Watch:
         """Notice time that runs backwards: by the list's version, and by objects' where only the list's was raised."""
         latest, self._latest = self._latest, int(listing.resource_version)
         self.rewound |= self._latest < latest or any(
-            int(item["metadata"]["resourceVersion"]) < int(self._known.get(_key(item), 0)) for item in listing.items
+            int(item["metadata"]["resourceVersion"]) < int(self._known.get(_key(item), ("", "0"))[1])
+            for item in listing.items
         )
 
     def _differences(self, listing: Listing) -> Iterable[WatchEvent]:
@@ -156,7 +161,7 @@ class Watch:
 
     def _remember(self, item: Json) -> Key:
         key = _key(item)
-        self._known[key] = item["metadata"]["resourceVersion"]
+        self._known[key] = (item["metadata"].get("uid", ""), item["metadata"]["resourceVersion"])
         return key
 
     async def _stream(self) -> AsyncIterator[WatchEvent]:
