@@ -162,3 +162,18 @@ async def test_health_says_since_when_the_server_is_away_and_why(tmp_path: Path)
         (EventType.SYNCED, True, None, False),
         (EventType.DELETED, False, 42.0, True),
     ]
+
+
+async def test_another_life_with_the_same_version_is_news(tmp_path: Path) -> None:
+    """etcd put back gives versions out again: the same name and version may be another object."""
+    lives = [member("a", 8), member("a", 8)]
+    for number, life in enumerate(lives):
+        life["metadata"]["uid"] = f"life-{number}"
+    answers = [listing(9, lives[0]), Answer(status=504, body={}), listing(9, lives[1])]
+    shown = []
+    async with serving(Script(answers), tmp_path) as client:
+        async for event in Watch(client, Selection(MEMBERS), stream_seconds=0, silence_seconds=0.2):
+            shown.append(event)
+            if [one.type for one in shown].count(EventType.SYNCED) == 2:
+                break
+    assert [one.object["metadata"]["uid"] for one in shown if one.object] == ["life-0", "life-1"]
