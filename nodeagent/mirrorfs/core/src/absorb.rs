@@ -22,7 +22,7 @@ impl Node {
             Event::LogPersisted => self.log.written(),
             Event::Read(read) => self.read(now, read),
             Event::Written(written) => self.written(now, written),
-            Event::Change { kind, object, body } => self.change(now, kind, object, body),
+            Event::Change { kind, object, also, body } => self.change(now, kind, (object, also), body),
             Event::Applied { seq, outcome, .. } => self.applied(now, seq, outcome),
             Event::Flushed { number } => self.flushed(number),
             Event::Compared { equal } => self.compared(equal),

@@ -55,7 +55,7 @@ pub struct Intake {
     /// What is being applied.
     pub applying: BTreeMap<Seq, Op>,
     /// What is applied here and perhaps not on the primary: no checkpoint may forget it yet.
-    pub recent: BTreeMap<Seq, ObjectId>,
+    pub recent: BTreeMap<Seq, Op>,
 }
 
 impl Intake {
@@ -105,7 +105,7 @@ impl Intake {
         let op = self.applying.remove(&seq)?;
         if applied {
             self.applied.insert(seq);
-            self.recent.insert(seq, op.object);
+            self.recent.insert(seq, op);
         }
         Some(op)
     }
@@ -117,8 +117,7 @@ impl Intake {
 
     /// The objects that a checkpoint's cut must leave in the log.
     pub fn unfinished(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        let under_way = self.waiting.values().chain(self.applying.values()).map(|op| op.object);
-        self.recent.values().copied().chain(under_way)
+        self.recent.values().chain(self.waiting.values()).chain(self.applying.values()).flat_map(Op::objects)
     }
 
     /// Takes nothing more in and forgets what has not begun.
@@ -135,7 +134,7 @@ mod tests {
     use crate::message::Kind;
 
     fn op(seq: u64, after: u64) -> Op {
-        Op { seq: Seq(seq), after: Seq(after), kind: Kind::Change, object: ObjectId(1), body: Body(seq) }
+        Op { seq: Seq(seq), after: Seq(after), kind: Kind::Change, object: ObjectId(1), also: None, body: Body(seq) }
     }
 
     fn intake() -> Intake {

@@ -11,7 +11,7 @@ use crate::difflog::{DiffLog, Image};
 use crate::durable::{DataMark, Durable};
 use crate::event::{Action, Event, Notice, Order};
 use crate::guard::Mutation;
-use crate::ids::{Generation, Incarnation, NodeId};
+use crate::ids::{Generation, Incarnation, NodeId, Seq};
 use crate::intake::Intake;
 use crate::message::{Frame, Message, View};
 use crate::record::Record;
@@ -251,6 +251,21 @@ impl Node {
     /// Whether file operations of the application are answered.
     pub fn serves(&self) -> bool {
         self.may_reply()
+    }
+
+    /// Until when file operations may be answered, should no further event reach this node; `None`: not now.
+    pub fn serves_until(&self) -> Option<Time> {
+        match self.role {
+            Role::Prim | Role::Join => self.lease(),
+            Role::Alone(_) if self.may_reply() => Some(Time(i64::MAX)),
+            _ => None,
+        }
+    }
+
+    /// Whether an operation that arrived is still to be answered. If not, its sender has to send it again.
+    pub fn owes_answer(&self, generation: Generation, seq: Seq) -> bool {
+        let intake = self.intake.as_ref().filter(|intake| intake.generation == generation);
+        intake.is_some_and(|intake| intake.waiting.contains_key(&seq) || intake.applying.contains_key(&seq))
     }
 
     /// Whose acknowledgement an operation needs before it is answered, besides the own.

@@ -40,7 +40,7 @@ impl Node {
     }
 
     /// The application wants something changed.
-    pub(crate) fn change(&mut self, now: Time, kind: Kind, object: ObjectId, body: Body) {
+    pub(crate) fn change(&mut self, now: Time, kind: Kind, objects: (ObjectId, Option<ObjectId>), body: Body) {
         let held = self.resync.as_ref().is_some_and(|resync| resync.holds_calls());
         let room = self.window.entries.len() < self.cfg.window;
         let serves = matches!(self.role, Role::Prim | Role::Join | Role::Alone(_));
@@ -48,7 +48,7 @@ impl Node {
             self.put_off = true;
             return self.act(Action::Later { body });
         }
-        self.window.submit(kind, object, body, self.cfg.stall.map(|_| now));
+        self.window.submit(kind, objects, body, self.cfg.stall.map(|_| now));
     }
 
     /// Moves every operation as far as it may go. Returns whether the window shrank: a row may wait for that.
@@ -83,7 +83,7 @@ impl Node {
         entry.there = There::Sent;
         let op = entry.op;
         if let Some(resync) = &mut self.resync {
-            resync.sent(seq, op.object);
+            resync.sent(op);
         }
         let low = self.window.low();
         self.send(Message::Operation { generation, low, op });
@@ -91,12 +91,16 @@ impl Node {
 
     fn apply_here(&mut self, seq: Seq) {
         let Some(entry) = self.window.entries.get(&seq) else { return };
-        let first = entry.there != There::Done && self.needs_both() && self.on(Mutation::LocalFirst);
+        // A barrier changes nothing: both sides are at work on it at once.
+        let first = entry.there != There::Done
+            && entry.op.kind != Kind::Sync
+            && self.needs_both()
+            && self.on(Mutation::LocalFirst);
         if entry.here != Here::Waiting || first || !self.window.in_turn(seq) {
             return;
         }
         let op = entry.op;
-        if !self.log.touch(op.object) && self.on(Mutation::LogAfterChange) {
+        if !self.log.covers(&op) && self.on(Mutation::LogAfterChange) {
             return;
         }
         if let Some(entry) = self.window.entries.get_mut(&seq) {
@@ -156,10 +160,10 @@ impl Node {
             return;
         };
         entry.here = if outcome == Outcome::Done { Here::Done } else { Here::Failed };
-        let object = entry.op.object;
+        let objects = (entry.op.object, entry.op.also);
         // The peer did it and this node could not: the peer's copy is mended from ours at once.
         if outcome == Outcome::Refused && self.needs_both() {
-            self.window.submit(Kind::Copy, object, Body(0), self.cfg.stall.map(|_| now));
+            self.window.submit(Kind::Copy, objects, Body(0), self.cfg.stall.map(|_| now));
         }
     }
 
@@ -180,8 +184,7 @@ impl Node {
         let Some(intake) = &self.intake else { return };
         let generation = intake.generation;
         for op in intake.ready(self.on(Mutation::NoOrder)) {
-            let logged = self.log.touch(op.object) || op.kind == Kind::Purge;
-            if !logged && self.on(Mutation::LogAfterChange) {
+            if !self.log.covers(&op) && self.on(Mutation::LogAfterChange) {
                 continue;
             }
             if let Some(intake) = &mut self.intake {

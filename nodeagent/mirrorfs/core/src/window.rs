@@ -66,12 +66,18 @@ impl Window {
     }
 
     /// Takes an operation in: gives it its number.
-    pub fn submit(&mut self, kind: Kind, object: ObjectId, body: Body, since: Option<Time>) -> Seq {
+    pub fn submit(
+        &mut self,
+        kind: Kind,
+        (object, also): (ObjectId, Option<ObjectId>),
+        body: Body,
+        since: Option<Time>,
+    ) -> Seq {
         let seq = self.next;
         self.next = seq.next();
         let called = matches!(kind, Kind::Change | Kind::Sync);
         let here = if called { Here::Waiting } else { Here::Done };
-        let op = Op { seq, after: Seq(0), kind, object, body };
+        let op = Op { seq, after: Seq(0), kind, object, also, body };
         self.entries.insert(seq, Entry { op, there: There::Unsent, here, called, since });
         self.link(seq);
         seq
@@ -134,7 +140,7 @@ mod tests {
     fn operations_on_one_object_wait_for_each_other_and_others_do_not() {
         let mut window = window();
         for object in [7, 8, 7] {
-            window.submit(Kind::Change, ObjectId(object), Body(0), None);
+            window.submit(Kind::Change, (ObjectId(object), None), Body(0), None);
         }
         let after: Vec<u64> = window.entries.values().map(|entry| entry.op.after.0).collect();
         assert_eq!(after, [0, 0, 1]);
@@ -146,8 +152,8 @@ mod tests {
     #[test]
     fn an_operation_does_not_wait_for_one_that_was_never_sent() {
         let mut window = window();
-        let first = window.submit(Kind::Change, ObjectId(7), Body(1), None);
-        let second = window.submit(Kind::Change, ObjectId(7), Body(2), None);
+        let first = window.submit(Kind::Change, (ObjectId(7), None), Body(1), None);
+        let second = window.submit(Kind::Change, (ObjectId(7), None), Body(2), None);
         window.entries.remove(&first);
         window.link(second);
         assert_eq!(window.entries[&second].op.after, Seq(0));
@@ -157,7 +163,7 @@ mod tests {
     fn what_is_done_is_not_sent_again() {
         let mut window = window();
         for _ in 0..3 {
-            window.submit(Kind::Change, ObjectId(7), Body(0), None);
+            window.submit(Kind::Change, (ObjectId(7), None), Body(0), None);
         }
         let states = [There::Done, There::Sent, There::Unsent];
         for (entry, there) in window.entries.values_mut().zip(states) {
@@ -171,9 +177,9 @@ mod tests {
     #[test]
     fn a_copy_is_read_after_what_came_before_and_holds_back_what_comes_after() {
         let mut window = window();
-        let first = window.submit(Kind::Change, ObjectId(7), Body(1), None);
-        let copy = window.submit(Kind::Copy, ObjectId(7), Body(0), None);
-        let last = window.submit(Kind::Change, ObjectId(7), Body(2), None);
+        let first = window.submit(Kind::Change, (ObjectId(7), None), Body(1), None);
+        let copy = window.submit(Kind::Copy, (ObjectId(7), None), Body(0), None);
+        let last = window.submit(Kind::Change, (ObjectId(7), None), Body(2), None);
         assert!(!window.in_turn(copy));
         window.entries.get_mut(&first).expect("first").here = Here::Done;
         assert!(window.in_turn(copy) && !window.in_turn(last));

@@ -637,7 +637,7 @@ impl Sim {
         }
         self.busy[client] = true;
         self.machines[i].calls.push(Waiting { body, client, kind, object, call, put_off: false });
-        self.event(i, Event::Change { kind, object: ObjectId(object as u128), body: Body(body) });
+        self.event(i, Event::Change { kind, object: ObjectId(object as u128), also: None, body: Body(body) });
         // A client that hears nothing asks elsewhere; what became of its call stays unknown.
         self.after(1_000, What::GivesUp { client, call });
     }
@@ -677,7 +677,7 @@ impl Sim {
                 call.put_off = false;
             }
             let object = ObjectId(call.object as u128);
-            self.event(i, Event::Change { kind: call.kind, object, body: Body(call.body) });
+            self.event(i, Event::Change { kind: call.kind, object, also: None, body: Body(call.body) });
         }
     }
 
@@ -692,7 +692,8 @@ impl Sim {
         self.calls.retain(|call| call.end.is_none() && call.object < OBJECTS);
         self.busy = [false; CLIENTS];
         self.machines.iter_mut().for_each(|machine| machine.calls.clear());
-        self.floor.clone_from(&contents);
+        // Only what is on this disk was ever promised to outlive a crash.
+        self.floor = self.machines[i].host.disk.iter().map(|content| content.last).collect();
         self.initial = contents;
     }
 

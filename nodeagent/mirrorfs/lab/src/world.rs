@@ -510,7 +510,8 @@ impl World {
     }
 
     fn write(&mut self, settings: &Settings, i: usize, body: u8, object: u8) {
-        let event = Event::Change { kind: Kind::Change, object: ObjectId(object.into()), body: Body(body.into()) };
+        let event =
+            Event::Change { kind: Kind::Change, object: ObjectId(object.into()), also: None, body: Body(body.into()) };
         self.waiting[i].push((body, object));
         self.event(settings, i, event);
     }
