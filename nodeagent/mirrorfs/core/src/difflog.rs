@@ -104,7 +104,7 @@ impl DiffLog {
             return true;
         }
         // Every object is noted, also after one that is not on disk yet: one write is to cover them all.
-        op.objects().fold(true, |covered, object| self.touch(object) && covered)
+        op.objects().filter(|object| !self.touch(*object)).count() == 0
     }
 
     /// Everything may differ from now on.

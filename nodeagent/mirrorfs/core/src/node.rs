@@ -268,6 +268,18 @@ impl Node {
         intake.is_some_and(|intake| intake.waiting.contains_key(&seq) || intake.applying.contains_key(&seq))
     }
 
+    /// How the other member described itself last, and when.
+    pub fn peer_view(&self) -> Option<(View, Time)> {
+        self.peer.view.zip(self.peer.heard)
+    }
+
+    /// Whether this life of the peer may change this copy, in this generation, by other ways than operations (a resync's pieces).
+    pub fn takes_in(&self, from: Incarnation, generation: Generation) -> bool {
+        let intake = self.intake.as_ref().filter(|intake| intake.open && intake.from == from);
+        intake.is_some_and(|intake| intake.generation == generation)
+            && generation >= self.disk.fence.max(self.goal.fence)
+    }
+
     /// Whose acknowledgement an operation needs before it is answered, besides the own.
     pub fn requires_peer(&self) -> Option<NodeId> {
         (self.needs_both() || !self.role.is_primary()).then_some(self.peer.node)
