@@ -61,7 +61,7 @@ bench-agent: system-testbed controlplane ## What one agent costs with ten idle m
 	$(RUN)/python tests/bench/agent.py
 
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .pytest_tmp .import_linter_cache
 
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
