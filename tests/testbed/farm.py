@@ -23,6 +23,8 @@ from testbed.controlplane import ControlPlane
 from testbed.run import Run
 
 OPERATOR_USER = "system:serviceaccount:farmstead-system:farmstead-operator"
+OPERATOR_GROUPS = ("system:serviceaccounts", "system:serviceaccounts:farmstead-system")
+"""A pod's, whose requests the API server queues apart from people's."""
 PATIENCE = 30.0
 
 T = TypeVar("T")
@@ -83,7 +85,7 @@ class Farm:
 
     async def operator(self, name: str = "one", **settings: Any) -> Replica:
         """Start a replica."""
-        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER)
+        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER, groups=OPERATOR_GROUPS)
         content = {
             "kubeconfig": str(kubeconfig),
             "identity": f"{self.namespace}-{name}",
