@@ -45,7 +45,7 @@ impl Sim {
         let role = |i: usize| self.machines[i].host.role();
         let pair = [role(0), role(1)];
         let both = pair.contains(&Some(RoleName::Prim)) && pair.contains(&Some(RoleName::Second));
-        let idle = self.machines.iter().all(|m| m.host.node.as_ref().is_some_and(|n| n.window().is_drained()));
+        let idle = self.machines.iter().all(|m| m.host.node.as_ref().is_some_and(|n| n.window().is_empty()));
         let equal = self.machines[0].host.cache == self.machines[1].host.cache;
         both && idle && equal
     }

@@ -207,9 +207,10 @@ impl World {
                 Out::Room => {
                     let waiting = std::mem::take(&mut self.waiting[i]);
                     let fresh = |body: &u8| {
-                        !self.hosts[i].node.as_ref().is_some_and(|n| {
-                            n.window().entries.values().any(|entry| entry.op.body.0 == u64::from(*body))
-                        })
+                        !self.hosts[i]
+                            .node
+                            .as_ref()
+                            .is_some_and(|n| n.window().iter().any(|entry| entry.op.body.0 == u64::from(*body)))
                     };
                     let (again, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(body, _)| fresh(body));
                     self.waiting[i] = rest;
