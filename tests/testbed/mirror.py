@@ -1,7 +1,8 @@
 """A whole mirror: two `farmstead-mirrorfs` daemons, each in a network namespace of its own, and a real witness record.
 
-Mounts are shared with us, so a test reads and writes each machine's directory as its programs would. Not an application and
-not an agent: a test that wants takeovers without the delay for a missing agent opens the control socket as one (`Node.agent`).
+Mounts are shared with us, so a test reads and writes each machine's directory as its programs would. Not an
+application and not an agent: a test that wants takeovers without the delay for a missing agent opens the control
+socket as one (`Node.agent`).
 """
 
 import asyncio
@@ -149,7 +150,7 @@ class Node:
         if self._daemon is not None:
             await self._daemon.stop()
         for mount in [self.directory, self.under]:
-            while f" {mount} " in Path("/proc/self/mounts").read_text():
+            while f" {mount} " in await execute("cat", "/proc/self/mounts"):
                 await execute("umount", "--lazy", "--force", str(mount))
 
 

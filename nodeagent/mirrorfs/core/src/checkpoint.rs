@@ -34,7 +34,7 @@ impl Node {
         }
         self.next_cut = self.cfg.checkpoint.map(|every| now + every);
         let number = self.goal.mark.checkpoint + 1;
-        self.log.cut(self.window.entries.values().flat_map(|entry| entry.op.objects()));
+        self.log.cut(self.window.iter().flat_map(|entry| entry.op.objects()));
         let low = self.window.low();
         self.cut = Some(Cut { number, low, here: false, there: !self.on(Mutation::CheckpointAlone) });
         self.act(Action::Flush { number });

@@ -74,7 +74,7 @@ pub struct DiffLog {
     now: Image,
     disk: Image,
     writing: Option<Image>,
-    /// `now` may be another than `disk`: comparing them at each operation would cost more than the operation.
+    /// `now` is not what was last given out to be written.
     changed: bool,
     room: usize,
 }
@@ -119,9 +119,6 @@ impl DiffLog {
             return None;
         }
         self.changed = false;
-        if self.now == self.disk {
-            return None;
-        }
         self.writing = Some(self.now.clone());
         self.writing.clone()
     }

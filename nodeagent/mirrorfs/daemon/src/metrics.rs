@@ -145,7 +145,7 @@ fn gauges(out: &mut String, driver: &Driver) {
         ("generation", "The generation on disk.", node.generation().0 as f64),
         ("serving", "1 while file operations are answered.", f64::from(u8::from(lease > 0.0))),
         ("lease_left_seconds", "How long this node may serve without hearing anything; 1e9 while ALONE.", lease),
-        ("window_operations", "Operations between call and answer.", node.window().entries.len() as f64),
+        ("window_operations", "Operations between call and answer.", node.window().len() as f64),
         (
             "out_of_sync_objects",
             "Files and directories that the difference log names; -1 for all.",
