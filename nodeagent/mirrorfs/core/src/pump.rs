@@ -107,7 +107,7 @@ impl Node {
             return;
         }
         let op = entry.op;
-        if !self.log.touch(op.object) && self.on(Mutation::LogAfterChange) {
+        if !self.log.touch(op.object, self.cfg.on(Mutation::LogForgetsUnderWay)) && self.on(Mutation::LogAfterChange) {
             return self.window.wait_for_log(seq);
         }
         self.window.set_here(seq, Here::Applying);
@@ -187,7 +187,8 @@ impl Node {
         let Some(intake) = &mut self.intake else { return };
         let generation = intake.generation;
         while let Some(op) = intake.take_ready() {
-            let logged = self.log.touch(op.object) || op.kind == Kind::Purge;
+            let looks_ahead = self.cfg.on(Mutation::LogForgetsUnderWay);
+            let logged = self.log.touch(op.object, looks_ahead) || op.kind == Kind::Purge;
             if !logged && self.cfg.on(Mutation::LogAfterChange) {
                 intake.wait_for_log(op.seq);
                 continue;

@@ -43,6 +43,7 @@ pub fn settings(class: Acknowledgement, broken: Option<Mutation>) -> Settings {
 
 const NONE: Budget = Budget {
     writes: 0,
+    syncs: 0,
     kills: 0,
     crashes: 0,
     reimages: 0,
