@@ -48,6 +48,10 @@ pub(crate) struct Cas {
     pub proposal: Record,
     pub expect: u64,
     pub stage: Stage,
+    /// The PUT, or that of a proposal which this one replaced, has left at least once.
+    pub left: bool,
+    /// What the state file said of earlier proposals before this one.
+    pub before: Option<Nonce>,
 }
 
 impl Cas {
@@ -69,6 +73,10 @@ impl Node {
         if self.cas.as_ref().is_some_and(|cas| cas.stage != Stage::Open || cas.expect != record.version) {
             return false;
         }
+        // After a failed exchange it reads first: without a pause it would knock at a closed door without end.
+        if self.talk.failed {
+            return false;
+        }
         let nonce = self.next_nonce();
         let mut proposal = record.successor(nonce);
         change(&mut proposal);
@@ -80,8 +88,10 @@ impl Node {
         if nonce.process == self.inc.process {
             self.proposals = nonce.count;
         }
+        let left = self.cas.as_ref().is_some_and(|cas| cas.left);
+        let before = self.cas.as_ref().map_or(self.goal.cas, |cas| cas.before);
         self.goal.cas = Some(nonce);
-        self.cas = Some(Cas { proposal, expect: record.version, stage: Stage::Noted });
+        self.cas = Some(Cas { proposal, expect: record.version, stage: Stage::Noted, left, before });
         true
     }
 
@@ -204,11 +214,25 @@ impl Node {
         true
     }
 
+    /// The PUT did not leave: it is as if it had not been proposed, unless it left at an earlier attempt.
+    fn not_sent(&mut self, now: Time) {
+        self.talk.failed = true;
+        self.talk.next = now + self.cfg.beacon;
+        let Some(cas) = &mut self.cas else { return };
+        if cas.left {
+            cas.stage = Stage::Unknown;
+            return;
+        }
+        self.goal.cas = cas.before;
+        self.cas = None;
+    }
+
     /// A PUT ended.
     pub(crate) fn written(&mut self, now: Time, written: Written) {
         self.talk.busy = false;
         self.talk.next = now;
         let Some(cas) = &mut self.cas else { return };
+        cas.left |= written != Written::NotSent;
         match written {
             Written::Stored(record) => {
                 self.cas = None;
@@ -221,6 +245,7 @@ impl Node {
             }
             Written::Conflict => cas.stage = Stage::Unknown,
             Written::Unknown if self.cfg.on(Mutation::UnknownIsFailed) => cas.stage = Stage::Unknown,
+            Written::NotSent => self.not_sent(now),
             // (Only with the guard off: taken for a failure, with all that follows from one.)
             Written::Unknown => {
                 self.cas = None;

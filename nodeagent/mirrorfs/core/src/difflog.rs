@@ -85,8 +85,11 @@ impl DiffLog {
         DiffLog { now: disk.clone(), disk, writing: None, changed: false, room }
     }
 
-    /// Notes that `object` is about to change. True once that is on disk: only then may it change.
-    pub fn touch(&mut self, object: ObjectId) -> bool {
+    /// Notes that `object` is about to change. True once that is on disk, and will stay there: only then may it change.
+    ///
+    /// A write that is under way may forget the object (a checkpoint ended): then the one after it has to land first
+    /// (`looks_ahead`: the guard stands).
+    pub fn touch(&mut self, object: ObjectId, looks_ahead: bool) -> bool {
         if !self.now.current.full && !self.now.current.objects.contains(&object) {
             self.changed = true;
             if self.now.current.objects.len() >= self.room {
@@ -95,16 +98,17 @@ impl DiffLog {
                 self.now.current.objects.insert(object);
             }
         }
-        self.disk.names(object)
+        let stays = self.writing.as_ref().is_none_or(|image| image.names(object) || !looks_ahead);
+        self.disk.names(object) && stays
     }
 
     /// Whether the disk's log covers what an operation changes; notes it if not. A barrier and a purge change nothing that counts.
-    pub fn covers(&mut self, op: &Op) -> bool {
+    pub fn covers(&mut self, op: &Op, looks_ahead: bool) -> bool {
         if matches!(op.kind, Kind::Sync | Kind::Purge) {
             return true;
         }
         // Every object is noted, also after one that is not on disk yet: one write is to cover them all.
-        op.objects().filter(|object| !self.touch(*object)).count() == 0
+        op.objects().filter(|object| !self.touch(*object, looks_ahead)).count() == 0
     }
 
     /// Everything may differ from now on.
@@ -177,23 +181,23 @@ mod tests {
     #[test]
     fn an_object_may_change_only_once_it_is_on_disk() {
         let mut log = log();
-        assert!(!log.touch(ObjectId(1)));
+        assert!(!log.touch(ObjectId(1), true));
         let under_way = log.to_write();
         assert!(under_way.is_some());
-        assert!(!log.touch(ObjectId(2)), "touched while a write is under way");
+        assert!(!log.touch(ObjectId(2), true), "touched while a write is under way");
         assert_eq!(log.to_write(), None, "one write at a time");
         log.written();
-        assert!(log.touch(ObjectId(1)) && !log.touch(ObjectId(2)));
+        assert!(log.touch(ObjectId(1), true) && !log.touch(ObjectId(2), true));
         write(&mut log);
-        assert!(log.touch(ObjectId(2)));
+        assert!(log.touch(ObjectId(2), true));
     }
 
     #[test]
     fn a_checkpoint_forgets_only_what_was_before_the_cut() {
         let mut log = log();
-        log.touch(ObjectId(1));
+        log.touch(ObjectId(1), true);
         log.cut([ObjectId(2)]);
-        log.touch(ObjectId(3));
+        log.touch(ObjectId(3), true);
         log.confirm(true);
         assert_eq!(log.touched(), Some([2, 3].map(ObjectId).into()));
     }
@@ -201,9 +205,9 @@ mod tests {
     #[test]
     fn a_cut_that_was_never_confirmed_loses_nothing() {
         let mut log = log();
-        log.touch(ObjectId(1));
+        log.touch(ObjectId(1), true);
         log.cut([]);
-        log.touch(ObjectId(2));
+        log.touch(ObjectId(2), true);
         log.cut([]);
         assert_eq!(log.touched(), Some([1, 2].map(ObjectId).into()));
     }
@@ -211,20 +215,35 @@ mod tests {
     #[test]
     fn too_many_objects_are_all_objects() {
         let mut log = log();
-        (0..4).for_each(|n| assert!(!log.touch(ObjectId(n))));
+        (0..4).for_each(|n| assert!(!log.touch(ObjectId(n), true)));
         assert!(log.is_crowded() && log.touched().is_some());
-        log.touch(ObjectId(9));
+        log.touch(ObjectId(9), true);
         assert_eq!(log.touched(), None);
         write(&mut log);
-        assert!(log.touch(ObjectId(77)), "all objects are on disk");
+        assert!(log.touch(ObjectId(77), true), "all objects are on disk");
     }
 
     #[test]
     fn an_image_comes_back_from_its_slot() {
         let mut log = log();
-        log.touch(ObjectId(1));
+        log.touch(ObjectId(1), true);
         log.cut([ObjectId(5)]);
         let image = log.to_write().expect("changed");
         assert_eq!(decode(&encode(1, &image)), Some((1, image)));
+    }
+
+    #[test]
+    fn an_object_that_a_write_under_way_forgets_is_not_logged_yet() {
+        let mut log = log();
+        log.touch(ObjectId(1), true);
+        write(&mut log);
+        log.cut([]);
+        log.confirm(true);
+        assert!(log.to_write().is_some(), "the object is being forgotten");
+        assert!(!log.touch(ObjectId(1), true));
+        log.written();
+        assert!(!log.touch(ObjectId(1), true));
+        write(&mut log);
+        assert!(log.touch(ObjectId(1), true));
     }
 }

@@ -31,6 +31,8 @@ pub enum Written {
     Refused,
     /// Timeout, reset, 5xx: it may have taken effect, or may yet.
     Unknown,
+    /// No connection came about, so not one byte left: it has no effect and never will.
+    NotSent,
 }
 
 /// What a person, the machine or the agent orders.

@@ -77,6 +77,8 @@ mutations! {
     JoinBeforeDrained,
     /// The difference log is written after the change it covers.
     LogAfterChange,
+    /// An object counts as logged although the log's write under way is about to forget it.
+    LogForgetsUnderWay,
     /// A checkpoint forgets the current epoch too.
     CheckpointForgetsCurrent,
     /// A checkpoint ends before the peer has confirmed it.

@@ -70,7 +70,7 @@ pub struct Intake {
     /// What is being applied.
     pub applying: BTreeMap<Seq, Op>,
     /// What is applied here and perhaps not on the primary: no checkpoint may forget it yet.
-    pub recent: BTreeMap<Seq, Op>,
+    pub recent: BTreeMap<Seq, (ObjectId, Option<ObjectId>)>,
 }
 
 impl Intake {
@@ -152,7 +152,7 @@ impl Intake {
         let op = self.applying.remove(&seq)?;
         if applied {
             self.applied.insert(seq);
-            self.recent.insert(seq, op);
+            self.recent.insert(seq, (op.object, op.also));
             self.ready.extend(self.blocked.remove(&seq).unwrap_or_default());
         }
         Some(op)
@@ -165,7 +165,8 @@ impl Intake {
 
     /// The objects that a checkpoint's cut must leave in the log.
     pub fn unfinished(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        self.recent.values().chain(self.waiting.values()).chain(self.applying.values()).flat_map(Op::objects)
+        let recent = self.recent.values().flat_map(|(object, also)| [Some(*object), *also].into_iter().flatten());
+        recent.chain(self.waiting.values().chain(self.applying.values()).flat_map(Op::objects))
     }
 
     /// Takes nothing more in and forgets what has not begun.

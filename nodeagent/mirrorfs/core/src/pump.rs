@@ -111,7 +111,7 @@ impl Node {
             return;
         }
         let op = entry.op;
-        if !self.log.covers(&op) && self.on(Mutation::LogAfterChange) {
+        if !self.log.covers(&op, self.cfg.on(Mutation::LogForgetsUnderWay)) && self.on(Mutation::LogAfterChange) {
             return self.window.wait_for_log(seq);
         }
         self.window.set_here(seq, Here::Applying);
@@ -191,7 +191,8 @@ impl Node {
         let Some(intake) = &mut self.intake else { return };
         let generation = intake.generation;
         while let Some(op) = intake.take_ready() {
-            if !self.log.covers(&op) && self.cfg.on(Mutation::LogAfterChange) {
+            let looks_ahead = self.cfg.on(Mutation::LogForgetsUnderWay);
+            if !self.log.covers(&op, looks_ahead) && self.cfg.on(Mutation::LogAfterChange) {
                 intake.wait_for_log(op.seq);
                 continue;
             }

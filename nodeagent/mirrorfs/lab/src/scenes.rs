@@ -43,6 +43,7 @@ pub fn settings(class: Acknowledgement, broken: Option<Mutation>) -> Settings {
 
 const NONE: Budget = Budget {
     writes: 0,
+    syncs: 0,
     kills: 0,
     crashes: 0,
     reimages: 0,
@@ -157,7 +158,7 @@ pub fn noticed_in(guard: Mutation) -> Option<&'static str> {
         M::NonceForgotten => "two kills",
         M::JoinBeforeDrained => "join, write",
         M::CheckpointForgetsCurrent => "join, write",
-        M::CutForgetsWindow => "join, loss",
+        M::CutForgetsWindow => "crash",
         _ => return None,
     })
 }

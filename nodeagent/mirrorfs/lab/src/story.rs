@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 const EVERYTHING: Budget = Budget {
     writes: 9,
+    syncs: 9,
     kills: 9,
     crashes: 9,
     reimages: 9,

@@ -3,7 +3,7 @@
 use super::{Role, Row};
 use crate::event::{Action, Notice, Order};
 use crate::guard::Mutation;
-use crate::ids::{Body, ObjectId};
+use crate::ids::{Body, Incarnation, ObjectId};
 use crate::message::{Kind, Message, Purpose};
 use crate::node::{Handing, Node};
 use crate::resync::{Phase, Resync};
@@ -120,12 +120,21 @@ fn resync(n: &mut Node, now: Time) -> bool {
     let fresh = view.held.0 == 0;
     let same = view.lineage == n.disk.lineage || fresh || !n.on(Mutation::ResyncOtherLineage);
     if !same && !n.overwrite {
+        report_lineage(n, target);
         return false;
     }
     n.sessions += 1;
     n.resync = Some(Resync::new(n.sessions, target));
     n.next_beacon = now;
     true
+}
+
+/// Once for each life of the peer: a person decides (Operation Overwrite).
+fn report_lineage(n: &mut Node, peer: Incarnation) {
+    let Role::Alone(alone) = &mut n.role else { return };
+    if alone.reported.replace(peer) != Some(peer) {
+        n.tell(Notice::OtherLineage);
+    }
 }
 
 /// | ALONE | ... | resync; | — the target flags itself inconsistent and names what it touched; asked with each beacon.

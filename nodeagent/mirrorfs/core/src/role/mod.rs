@@ -100,6 +100,8 @@ pub(crate) struct Frozen {
 pub(crate) struct Alone {
     /// Until when the serving gate stays open without this daemon.
     pub gate: Time,
+    /// The life of the peer whose copy of another lineage was reported.
+    pub reported: Option<Incarnation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -181,7 +183,7 @@ impl Node {
         self.handing = None;
         self.resync = None;
         self.cut = None;
-        self.role = Role::Alone(Alone { gate: now + self.cfg.lease });
+        self.role = Role::Alone(Alone { gate: now + self.cfg.lease, reported: None });
         self.next_beacon = self.next_beacon.min(now + self.cfg.beacon);
         self.serve();
     }

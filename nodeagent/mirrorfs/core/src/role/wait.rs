@@ -93,9 +93,10 @@ fn own_disk_trusted(n: &mut Node, now: Time) -> bool {
 
 /// What a resync's source or a resuming primary asked for is on disk: answer it.
 fn handed_answer(n: &mut Node, now: Time) -> bool {
+    let flagged = n.disk.inconsistent || !n.on(Mutation::ResyncUnflagged);
     let Role::Wait(wait) = &mut n.role else { return false };
     match wait.owes {
-        Some(Owed::Ready { session }) if n.disk.inconsistent && n.disk.joining.is_none() => {
+        Some(Owed::Ready { session }) if flagged && n.disk.joining.is_none() => {
             wait.owes = None;
             wait.session = Some(session);
             let touched = n.log.touched().map(|set| set.into_iter().collect());

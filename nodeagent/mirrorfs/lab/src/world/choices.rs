@@ -21,6 +21,9 @@ impl World {
         if host.state_next.is_some() {
             steps.push(Step::Persist(i));
         }
+        if host.log_next.is_some() {
+            steps.push(Step::Log(i));
+        }
         for class in 0..2u8 {
             if !self.held[at] && !self.net[at][usize::from(class)].is_empty() {
                 steps.push(Step::Deliver(i, class));
@@ -51,6 +54,12 @@ impl World {
     /// Nothing is under way.
     pub fn is_quiet(&self) -> bool {
         self.ready().is_empty()
+    }
+
+    /// Everything that may happen now in any order, also what the search need not try in every order.
+    pub fn possible(&self) -> Vec<Step> {
+        let own = (0..2).flat_map(|i| self.ready_at(i));
+        own.chain(self.answers()).chain(self.steps()).collect()
     }
 
     /// Everything that may happen now.
@@ -103,11 +112,13 @@ impl World {
             steps.push(Step::Pause(i));
         }
         match self.asked[at] {
-            Asked::Get if left.failures > 0 => steps.push(Step::Fail(i)),
             Asked::Put(..) if left.unknowns > 0 => {
                 steps.extend([Step::Unknown(i, true), Step::Unknown(i, false)]);
             }
             _ => {}
+        }
+        if left.failures > 0 && self.asked[at] != Asked::Nothing {
+            steps.push(Step::Fail(i));
         }
         if host.node.is_none() {
             steps.push(Step::Start(i));
@@ -117,12 +128,13 @@ impl World {
             return;
         }
         let serves = host.serves(NOW);
-        if left.writes > 0 && serves && !self.paused[at] {
-            for object in 0..host.cache.len() {
-                steps.push(Step::Write(i, u8::try_from(object).unwrap_or(0)));
-            }
+        for object in (0..host.cache.len()).filter(|_| serves && !self.paused[at]) {
+            let object = u8::try_from(object).unwrap_or(0);
+            steps.extend((left.writes > 0).then_some(Step::Write(i, object)));
+            steps.extend((left.syncs > 0).then_some(Step::Sync(i, object)));
         }
-        let torn: &[bool] = if host.state_next.is_some() { &[false, true] } else { &[false] };
+        let torn: &[bool] =
+            if host.state_next.is_some() || host.log_next.is_some() { &[false, true] } else { &[false] };
         for landed in torn {
             if left.kills > 0 {
                 steps.push(Step::Kill(i, *landed));

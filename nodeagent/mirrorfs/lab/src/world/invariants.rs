@@ -1,6 +1,8 @@
 //! I1 to I7, each a check on one state; and A1: it ends well.
 
 use super::*;
+use mirror_core::Config;
+use std::sync::Arc;
 
 impl World {
     /// The first invariant that does not hold here.
@@ -17,7 +19,8 @@ impl World {
                 return Some(broken);
             }
         }
-        (0..2).find_map(|i| self.data_violation(i, settings)).or_else(|| self.log_violation())
+        let data = (0..2).find_map(|i| self.data_violation(i, settings));
+        data.or_else(|| self.log_violation()).or_else(|| self.survivor_violation())
     }
 
     pub(super) fn serving_violation(&self, i: usize) -> Option<String> {
@@ -54,6 +57,10 @@ impl World {
         }
         let holder = self.witness.holder(host.me);
         let intact = holder.is_some_and(|holder| holder.inc.boot == host.inc.boot) && !host.reimaged;
+        let synced = holder.is_some() && !host.reimaged;
+        if synced && self.synced.iter().zip(&host.disk).any(|(synced, c)| synced & !c.bits != 0) {
+            return Some(format!("I1: an acknowledged fsync is not on the disk of {:?}, which is in sync", host.me));
+        }
         let on_disk = settings.acknowledgement == Acknowledgement::Disk && holder.is_some() && !host.reimaged;
         let has = |contents: &[Content]| self.acked.iter().zip(contents).all(|(acked, c)| acked & !c.bits == 0);
         if on_disk && !has(&host.disk) || intact && !has(&host.cache) {
@@ -77,9 +84,37 @@ impl World {
         None
     }
 
+    /// While both are in sync, the one that survives names every difference by itself: it holds what its peer's cache holds
+    /// (peer first, then local), and its log and window cover what its peer has not flushed.
+    fn survivor_violation(&self) -> Option<String> {
+        let living = |host: &Host| {
+            self.witness.holder(host.me).is_some_and(|holder| holder.inc == host.inc) && host.node.is_some()
+        };
+        if !self.hosts.iter().all(|host| living(host) && !host.failing) || self.forced {
+            return None;
+        }
+        let primary = self.hosts.iter().position(|host| host.role() == Some(RoleName::Prim))?;
+        let (here, there) = (&self.hosts[primary], &self.hosts[1 - primary]);
+        let node = here.node.as_ref()?;
+        let touched = node.touched()?;
+        (0..self.acked.len()).find_map(|object| {
+            let id = ObjectId(object as u128);
+            if here.cache[object].bits & !there.cache[object].bits != 0 {
+                return Some(format!("I7: object {object} changed on the primary before its peer had it"));
+            }
+            let named = touched.contains(&id) || node.window().iter().any(|entry| entry.op.object == id);
+            let volatile = there.cache[object] != there.disk[object];
+            (volatile && !named)
+                .then(|| format!("I7: object {object} is volatile on the secondary, which may die alone"))
+        })
+    }
+
     /// Whether the world ends well by itself: no more faults, everything is up, what is cut one way stays cut.
     pub fn ends_well(&self, settings: &Settings) -> bool {
-        let mut world = self.clone();
+        // Giving up is no good end: whoever needs it is stuck.
+        let patient = Settings(Arc::new(Config { give_up: Span(1 << 40), ..(*settings.0).clone() }));
+        let settings = &patient;
+        let mut world = self.with(settings);
         world.left = Budget { versions: u8::MAX, ..Budget::default() };
         for i in 0..2u8 {
             if world.hosts[usize::from(i)].node.is_none() {
@@ -102,6 +137,10 @@ impl World {
             .hosts
             .iter()
             .any(|h| h.failing || h.reimaged || h.node.as_ref().is_some_and(|n| n.halted().is_some()));
-        hopeless || world.forced || world.run_fairly(settings, 1500, |w| (0..2).any(|i| w.hosts[i].serves(NOW)))
+        hopeless
+            || world.forced
+            || world.run_fairly(settings, 1500, |w| {
+                (0..2).any(|i| w.hosts[i].serves(NOW)) && w.waiting.iter().all(Vec::is_empty)
+            })
     }
 }

@@ -14,7 +14,7 @@ pub use step::{Budget, Step};
 use crate::host::{Content, Host, Out, Parcel};
 use crate::witness::{first_record, replace};
 use mirror_core::ids::{Body, Generation, NodeId, ObjectId, OperationId};
-use mirror_core::message::{Kind, Message};
+use mirror_core::message::{Kind, Message, Op};
 use mirror_core::{Acknowledgement, Event, Notice, Order, Read, Record, RoleName, Settings, Span, Time, Written};
 use std::rc::Rc;
 
@@ -27,6 +27,17 @@ pub enum Asked {
     Get,
     /// A PUT.
     Put(u64, Record),
+}
+
+/// A call of the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// Its handle.
+    pub body: u8,
+    /// Its object.
+    pub object: u8,
+    /// A barrier: the acknowledged changes that it covers.
+    pub covers: Option<u64>,
 }
 
 /// The world.
@@ -54,8 +65,10 @@ pub struct World {
     pub late: Vec<(u64, Record)>,
     /// When each node wants to be woken.
     pub wake: [Time; 2],
-    /// Changes that were acknowledged, and by which object.
+    /// Changes that were acknowledged, by object.
     pub acked: Vec<u64>,
+    /// Of these, what an acknowledged barrier covers.
+    pub synced: Vec<u64>,
     /// Who was recorded primary in which generation.
     pub history: Vec<(Generation, NodeId)>,
     /// The next change's handle.
@@ -66,8 +79,8 @@ pub struct World {
     pub left: Budget,
     /// What is broken, if the machine saw it.
     pub broken: Option<&'static str>,
-    /// A write that is asked for again when there is room.
-    pub waiting: [Vec<(u8, u8)>; 2],
+    /// Calls without an answer; what was put off is asked for again when there is room.
+    pub waiting: [Vec<Call>; 2],
 }
 
 const NOW: Time = Time(0);
@@ -90,6 +103,7 @@ impl World {
             late: Vec::new(),
             wake: [NOW; 2],
             acked: vec![0; objects],
+            synced: vec![0; objects],
             history: Vec::new(),
             next_body: 0,
             forced: false,

@@ -5,13 +5,15 @@
 pub struct Budget {
     /// Changes by the application.
     pub writes: u8,
+    /// Barriers (fsync) by the application.
+    pub syncs: u8,
     /// Deaths of a daemon.
     pub kills: u8,
     /// Deaths of a machine.
     pub crashes: u8,
     /// Machines that come back with empty disks.
     pub reimages: u8,
-    /// Single frames lost.
+    /// Single frames lost; a lost data frame is a lost connection.
     pub losses: u8,
     /// One direction of the network cut; healing is free.
     pub cuts: u8,
@@ -64,7 +66,7 @@ pub enum Step {
     Resume(u8),
     /// The witness answers a node.
     Witness(u8),
-    /// The witness can't be reached: no effect.
+    /// The witness can't be reached: no effect, a PUT has not left.
     Fail(u8),
     /// The answer is lost; the PUT took effect (true) or is still under way.
     Unknown(u8, bool),
@@ -76,8 +78,12 @@ pub enum Step {
     Advance,
     /// A node notices what is due.
     Tick(u8),
+    /// The difference log's write ends.
+    Log(u8),
     /// The application of a node changes an object.
     Write(u8, u8),
+    /// The application of a node asks for a barrier on an object.
+    Sync(u8, u8),
     /// The daemon dies, its last write landed or not.
     Kill(u8, bool),
     /// The machine dies.

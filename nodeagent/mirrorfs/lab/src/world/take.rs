@@ -14,6 +14,9 @@ impl World {
             Step::Lose(i, class) => {
                 self.left.losses -= 1;
                 self.net[usize::from(i)][usize::from(class)].remove(0);
+                if class == 1 {
+                    self.reconnected(settings);
+                }
             }
             Step::Cut(i) => {
                 self.left.cuts -= 1;
@@ -22,9 +25,7 @@ impl World {
             }
             Step::Heal(i) => {
                 self.cut[usize::from(i)] = false;
-                for at in 0..2 {
-                    self.event(settings, at, Event::Reconnected);
-                }
+                self.reconnected(settings);
             }
             Step::Hold(i) => {
                 self.left.delays -= 1;
@@ -44,14 +45,18 @@ impl World {
             Step::Witness(i) => self.witness_answers(settings, i.into()),
             Step::Fail(i) => {
                 self.left.failures -= 1;
-                self.asked[usize::from(i)] = Asked::Nothing;
-                self.event(settings, i.into(), Event::Read(Read::Unreachable));
+                let event = match std::mem::replace(&mut self.asked[usize::from(i)], Asked::Nothing) {
+                    Asked::Put(..) => Event::Written(Written::NotSent),
+                    _ => Event::Read(Read::Unreachable),
+                };
+                self.event(settings, i.into(), event);
             }
             Step::Unknown(i, landed) => self.witness_unknown(settings, i.into(), landed),
             Step::Land(k) => {
                 let (expect, record) = self.late.remove(usize::from(k));
                 self.put(expect, record);
             }
+            Step::Log(i) => self.event(settings, i.into(), Event::LogPersisted),
             Step::Persist(i) => self.event(settings, i.into(), Event::Persisted),
             Step::Advance => self.advance(),
             Step::Tick(i) => self.event(settings, i.into(), Event::Tick),
@@ -59,7 +64,14 @@ impl World {
                 self.left.writes -= 1;
                 let body = self.next_body;
                 self.next_body += 1;
-                self.write(settings, i.into(), body, object);
+                self.call(settings, i.into(), Call { body, object, covers: None });
+            }
+            Step::Sync(i, object) => {
+                self.left.syncs -= 1;
+                let body = self.next_body;
+                self.next_body += 1;
+                let covers = Some(self.acked[usize::from(object)]);
+                self.call(settings, i.into(), Call { body, object, covers });
             }
             Step::Kill(i, landed) => {
                 self.left.kills -= 1;
@@ -131,11 +143,21 @@ impl World {
         self.waiting[i].clear();
     }
 
-    pub(super) fn write(&mut self, settings: &Settings, i: usize, body: u8, object: u8) {
-        let event =
-            Event::Change { kind: Kind::Change, object: ObjectId(object.into()), also: None, body: Body(body.into()) };
-        self.waiting[i].push((body, object));
+    pub(super) fn call(&mut self, settings: &Settings, i: usize, call: Call) {
+        let kind = if call.covers.is_some() { Kind::Sync } else { Kind::Change };
+        let object = ObjectId(call.object.into());
+        let event = Event::Change { kind, object, also: None, body: Body(call.body.into()) };
+        self.waiting[i].push(call);
         self.event(settings, i, event);
+    }
+
+    fn reconnected(&mut self, settings: &Settings) {
+        (0..2).for_each(|at| self.event(settings, at, Event::Reconnected));
+    }
+
+    /// A person, the machine or the agent says something.
+    pub fn say(&mut self, settings: &Settings, i: u8, event: Event) {
+        self.event(settings, i.into(), event);
     }
 
     pub(super) fn advance(&mut self) {
@@ -181,11 +203,11 @@ impl World {
                 Out::Send(parcel) => self.send(i, parcel),
                 Out::Read => self.asked[i] = Asked::Get,
                 Out::Write { expect, record } => self.asked[i] = Asked::Put(expect, record),
-                Out::Persist | Out::Later(_) => {}
+                Out::Persist | Out::PersistLog | Out::Later(_) => {}
                 Out::Started => self.started(i),
                 Out::Killed => self.waiting[i].clear(),
-                Out::PersistLog => self.event(settings, i, Event::LogPersisted),
                 Out::Apply(generation, op) => {
+                    self.applied_before(i, &op);
                     let outcome = self.host(i).apply(generation, op, durable);
                     self.event(settings, i, Event::Applied { generation, seq: op.seq, outcome });
                 }
@@ -207,17 +229,13 @@ impl World {
                 Out::Reply(body, done) => self.replied(i, body, done),
                 Out::Room => {
                     let waiting = std::mem::take(&mut self.waiting[i]);
-                    let fresh = |body: &u8| {
-                        !self.hosts[i]
-                            .node
-                            .as_ref()
-                            .is_some_and(|n| n.window().iter().any(|entry| entry.op.body.0 == u64::from(*body)))
+                    let fresh = |call: &Call| {
+                        let node = self.hosts[i].node.as_ref();
+                        !node.is_some_and(|n| n.window().iter().any(|entry| entry.op.body.0 == u64::from(call.body)))
                     };
-                    let (again, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(body, _)| fresh(body));
+                    let (again, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(fresh);
                     self.waiting[i] = rest;
-                    for (body, object) in again {
-                        self.write(settings, i, body, object);
-                    }
+                    again.into_iter().for_each(|call| self.call(settings, i, call));
                 }
                 Out::StopApplication => self.event(settings, i, Event::ApplicationStopped),
                 Out::Told(Notice::MayMiss) => self.may_miss(i),
@@ -244,10 +262,24 @@ impl World {
     }
 
     pub(super) fn replied(&mut self, i: usize, body: Body, done: bool) {
-        let Some(at) = self.waiting[i].iter().position(|(b, _)| u64::from(*b) == body.0) else { return };
-        let (body, object) = self.waiting[i].remove(at);
-        if done {
-            self.acked[usize::from(object)] |= 1 << body;
+        let Some(at) = self.waiting[i].iter().position(|call| u64::from(call.body) == body.0) else { return };
+        let call = self.waiting[i].remove(at);
+        let object = usize::from(call.object);
+        match call.covers {
+            _ if !done => {}
+            Some(bits) => self.synced[object] |= bits,
+            None => self.acked[object] |= 1 << call.body,
+        }
+    }
+
+    /// rename, create and link are not idempotent: outside a resync nothing is ever applied to one copy twice.
+    fn applied_before(&mut self, i: usize, op: &Op) {
+        let host = &self.hosts[i];
+        let target = host.state.is_some_and(|state| state.inconsistent);
+        let known = host.cache.get(usize::try_from(op.object.0).unwrap_or(usize::MAX));
+        if op.kind == Kind::Change && !target && known.is_some_and(|content| content.bits & 1 << (op.body.0 % 64) != 0)
+        {
+            self.broken = Some("an operation is applied twice");
         }
     }
 
