@@ -37,6 +37,10 @@ impl Mirror {
                 Answer::None
             }
             _ => {
+                // Whichever way the request came: nothing is answered while this node may not serve.
+                if let Err(errno) = session.admit() {
+                    return Answer::Reply(Err(errno));
+                }
                 let mut cx = Context { header: &request.header, session, reply };
                 Answer::Reply(self.answer(&mut cx, arguments))
             }
