@@ -158,7 +158,11 @@ pub fn noticed_in(guard: Mutation) -> Option<&'static str> {
         M::NonceForgotten => "two kills",
         M::JoinBeforeDrained => "join, write",
         M::CheckpointForgetsCurrent => "join, write",
-        M::CutForgetsWindow => "join, loss",
+        M::CutForgetsWindow | M::LogForgetsUnderWay => "join, loss",
+        M::CheckpointAlone => "join, write",
+        M::LogAfterChange | M::LocalFirst => "calm",
+        M::NoResend => "loss",
+        M::FrozenRenews => "cut, away",
         _ => return None,
     })
 }
