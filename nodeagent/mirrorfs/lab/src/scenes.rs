@@ -159,6 +159,11 @@ pub fn noticed_in(guard: Mutation) -> Option<&'static str> {
         M::JoinBeforeDrained => "join, write",
         M::CheckpointForgetsCurrent => "join, write",
         M::CutForgetsWindow => "crash",
+        M::LogForgetsUnderWay => "join, loss",
+        M::CheckpointAlone => "join, write",
+        M::LogAfterChange | M::LocalFirst => "calm",
+        M::NoResend => "loss",
+        M::FrozenRenews => "cut, away",
         _ => return None,
     })
 }

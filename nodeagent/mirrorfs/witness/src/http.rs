@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub enum Failure {
     /// The token file can't be read: nothing was sent.
     Credential,
-    /// No connection: nothing was sent.
+    /// No connection, or no TLS on it: nothing of the request was sent.
     Connect,
     /// The deadline passed, or the connection broke.
     Broken,
@@ -76,6 +76,11 @@ impl Endpoint {
         let name = ServerName::try_from(self.host.clone()).map_err(|_| Failure::Connect)?;
         let connection = ClientConnection::new(self.tls.clone(), name).map_err(|_| Failure::Connect)?;
         let mut stream = StreamOwned::new(connection, socket);
+        // The handshake first and by itself: as long as it is not over, not one byte of the request has left.
+        while stream.conn.is_handshaking() {
+            limit(&stream.sock, until).map_err(|_| Failure::Connect)?;
+            stream.conn.complete_io(&mut stream.sock).map_err(|_| Failure::Connect)?;
+        }
         let body = body.unwrap_or_default();
         let length = body.len();
         let request = format!(

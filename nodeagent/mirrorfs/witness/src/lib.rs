@@ -42,11 +42,12 @@ impl Client {
     /// Replaces the record if its version is `expect`. The object must have been read before: names of members come from it.
     pub fn put(&self, expect: u64, record: &Record) -> Written {
         let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let Some(body) = last.and_then(|object| object.with(record, expect)) else { return Written::Unknown };
+        let Some(body) = last.and_then(|object| object.with(record, expect)) else { return Written::NotSent };
         match self.exchange("PUT", Some(&body)) {
             Ok(Response { status: 200, body }) => self.keep(&body).map_or(Written::Unknown, Written::Stored),
             Ok(Response { status: 409, .. }) => Written::Conflict,
             Ok(Response { status: 422, .. }) => Written::Refused,
+            Err(Failure::Credential | Failure::Connect) => Written::NotSent,
             Ok(_) | Err(_) => Written::Unknown,
         }
     }

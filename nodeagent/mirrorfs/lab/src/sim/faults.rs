@@ -183,7 +183,6 @@ impl Sim {
             self.start(i);
             self.event(i, Event::Agent { alive: true });
             self.event(i, Event::Reconnected);
-            self.event(i, Event::Order(Order::Overwrite));
             // What a paused machine still had to hear (a full disk, an order to stop) it has heard by then.
             [400, 1_500, 4_000, 8_000, 12_000].into_iter().for_each(|delay| self.after(delay, What::HealDisk(i)));
         }

@@ -182,8 +182,14 @@ impl Sim {
 
     pub(super) fn told(&mut self, i: usize, notice: Notice) {
         self.tell(|_| format!("{} says {notice:?}", letter(i)));
-        if notice == Notice::MayMiss {
-            self.new_history(i, true);
+        match notice {
+            Notice::MayMiss => self.new_history(i, true),
+            // A person looks at both copies and decides for the one that serves.
+            Notice::OtherLineage => {
+                let (life, event) = (self.machines[i].life, Box::new(Event::Order(Order::Overwrite)));
+                self.after(500, What::Answered { i, life, event });
+            }
+            _ => {}
         }
     }
 

@@ -130,6 +130,7 @@ impl World {
             world.take(settings, Step::Heal(0));
             world.take(settings, Step::Heal(1));
         }
+        world.reconnected(settings);
         while !world.late.is_empty() {
             world.take(settings, Step::Land(0));
         }

@@ -13,7 +13,7 @@ pub struct Budget {
     pub crashes: u8,
     /// Machines that come back with empty disks.
     pub reimages: u8,
-    /// Single frames lost; a lost data frame is a lost connection.
+    /// Single frames lost. That the connection broke with one is noticed at the good end only.
     pub losses: u8,
     /// One direction of the network cut; healing is free.
     pub cuts: u8,

@@ -14,9 +14,6 @@ impl World {
             Step::Lose(i, class) => {
                 self.left.losses -= 1;
                 self.net[usize::from(i)][usize::from(class)].remove(0);
-                if class == 1 {
-                    self.reconnected(settings);
-                }
             }
             Step::Cut(i) => {
                 self.left.cuts -= 1;
@@ -151,7 +148,7 @@ impl World {
         self.event(settings, i, event);
     }
 
-    fn reconnected(&mut self, settings: &Settings) {
+    pub(super) fn reconnected(&mut self, settings: &Settings) {
         (0..2).for_each(|at| self.event(settings, at, Event::Reconnected));
     }
 
