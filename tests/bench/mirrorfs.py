@@ -118,6 +118,21 @@ def wait_for(base: Path, side: str, role: str) -> None:
 
 
 @contextmanager
+def requests_over_io_uring() -> Iterator[bool]:
+    """Lets FUSE servers ask for io_uring meanwhile, where the kernel has it: a switch that is off by default."""
+    switch = Path("/sys/module/fuse/parameters/enable_uring")
+    if not switch.exists():
+        yield False
+        return
+    before = switch.read_text()
+    switch.write_text("Y")
+    try:
+        yield True
+    finally:
+        switch.write_text(before)
+
+
+@contextmanager
 def mirror(base: Path) -> Iterator[Path]:
     """A running mirror below `base`; yields its mounted directory."""
     pins = {side: make_key(base, side) for side in UIDS}
@@ -161,9 +176,13 @@ def mirror(base: Path) -> Iterator[Path]:
 def fio(folder: Path, arguments: list[str], settings: Settings) -> float:
     """Operations a second of one fio run, MiB a second where its blocks are 1 MiB."""
     shape = [f"--size={settings.size}m", f"--runtime={settings.seconds}", "--time_based", "--ioengine=psync"]
-    # One file, also for 16 jobs; laid out before, so that it is overwritten and not grown.
-    place = [f"--filename={folder / 'data'}", "--name=bench", "--output-format=json", "--randrepeat=0"]
-    job = json.loads(run("fio", *place, *shape, *arguments))["jobs"][0]
+    # A file for each of several jobs: the kernel lets one writer at a time into a file. Threads, because fio gives each
+    # process a scheduling group of its own, and some groups then wait for seconds.
+    many = any(argument.startswith("--numjobs") for argument in arguments)
+    place = [f"--directory={folder}", "--thread"] if many else [f"--filename={folder / 'data'}"]
+    shape[0] = f"--size={settings.size // 16}m" if many else shape[0]
+    common = ["--name=bench", "--output-format=json", "--randrepeat=0"]
+    job = json.loads(run("fio", *place, *common, *shape, *arguments))["jobs"][0]
     side = job["read"] if "--rw=randread" in arguments else job["write"]
     return float(side["iops"])
 
@@ -230,7 +249,8 @@ def main() -> None:
         base = Path(name)
         plain = base / "plain"
         plain.mkdir()
-        with mirror(base) as mounted:
+        with requests_over_io_uring() as over, mirror(base) as mounted:
+            print(f"io_uring offered to FUSE: {'yes' if over else 'no'}", flush=True)
             results = measure({"plain": plain, "mirror": mounted}, settings, lambda text: print(text, flush=True))
             print(f"\n{os.cpu_count()} processors, {memory} GiB, kernel {platform.release()}, {settings}\n")
             print(table(results), flush=True)

@@ -179,7 +179,7 @@ impl Link {
 
     /// Reads what the socket has, at least something, and opens its records.
     fn pull(&mut self) -> Result<(), Broken> {
-        if self.ended || self.tls.read_tls(&mut self.socket)? == 0 {
+        if self.ended || whole(|| self.tls.read_tls(&mut self.socket))? == 0 {
             return Err(Broken::Closed);
         }
         let state = match self.tls.process_new_packets() {
@@ -204,8 +204,18 @@ impl Link {
 
     fn flush(&mut self) -> Result<(), Broken> {
         while self.tls.wants_write() {
-            self.tls.write_tls(self.socket.get_mut())?;
+            whole(|| self.tls.write_tls(self.socket.get_mut()))?;
         }
         Ok(())
+    }
+}
+
+/// Again, as often as a signal came in between: a process that was stopped and goes on sees one, and nothing is lost.
+fn whole(mut call: impl FnMut() -> std::io::Result<usize>) -> std::io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
 }
