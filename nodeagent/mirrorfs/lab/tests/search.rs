@@ -2,7 +2,7 @@
 
 use mirror_lab::scenes::SCENES;
 
-/// The largest small scene has about 300,000 states.
+/// The largest small scene has about 460,000 states.
 const LIMIT: usize = 600_000;
 
 #[test]
