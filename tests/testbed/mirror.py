@@ -106,7 +106,7 @@ class Node:
         try:
             return await _exchange(reader, writer, {"version": 1, "do": verb, **fields})
         finally:
-            writer.close()
+            await _close(writer)
 
     async def status(self) -> Status:
         """What the daemon says of itself."""
@@ -115,8 +115,14 @@ class Node:
 
     async def agent(self) -> None:
         """Be its agent from now on: it takes over without the delay for a machine that can't start applications."""
+        await self._leave()
         reader, self._agent = await self._connect()
         await _exchange(reader, self._agent, {"version": 1, "do": "agent"})
+
+    async def _leave(self) -> None:
+        if self._agent is not None:
+            await _close(self._agent)
+            self._agent = None
 
     async def until(self, *roles: str, patience: float = PATIENCE_SECONDS, **wanted: object) -> Status:
         """Wait until it is in one of these roles, and its status has these values."""
@@ -134,7 +140,7 @@ class Node:
             except (TimeoutError, ConnectionError):
                 pass
             finally:
-                writer.close()
+                await _close(writer)
         tail = self.daemon.tail() if self._daemon else ""
         raise AssertionError(f"{self.name} is {last.get('role')} and not {roles} {wanted}: {last}\n{tail}")
 
@@ -145,13 +151,18 @@ class Node:
 
     async def end(self) -> None:
         """End the daemon and what it mounted."""
-        if self._agent is not None:
-            self._agent.close()
+        await self._leave()
         if self._daemon is not None:
             await self._daemon.stop()
         for mount in [self.directory, self.under]:
             while f" {mount} " in await execute("cat", "/proc/self/mounts"):
                 await execute("umount", "--lazy", "--force", str(mount))
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def _exchange(
