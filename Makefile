@@ -61,13 +61,17 @@ bench-agent: system-testbed controlplane ## What one agent costs with ten idle m
 	$(RUN)/python tests/bench/agent.py
 
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .pytest_tmp .import_linter_cache
 
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
 
 test-mirrorfs: system-rust ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
 	cd nodeagent/mirrorfs && cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs
+
+WHEELS := dist
+wheel-mirrorfs: system-rust | $(UV) ## The mirror's daemon as a Python wheel, into dist/
+	$(UV) build --quiet --wheel --out-dir $(WHEELS) nodeagent/mirrorfs
 
 bench-mirrorfs: system-rust ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
 	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples
@@ -78,14 +82,14 @@ MIRROR_CARGO := cd nodeagent/mirrorfs && cargo
 
 rust-test: system-rust ## The mirror's protocol: format, lints, bounded search, 10,000 simulated runs, stories
 	$(MIRROR_CARGO) fmt --check $(MIRROR_CORE)
-	$(MIRROR_CARGO) clippy --quiet --locked --release --all-targets $(MIRROR_CORE) -- -D warnings
-	$(MIRROR_CARGO) test --quiet --locked --release $(MIRROR_CORE)
+	$(MIRROR_CARGO) clippy --quiet --locked --profile checked --all-targets $(MIRROR_CORE) -- -D warnings
+	$(MIRROR_CARGO) test --quiet --locked --profile checked $(MIRROR_CORE)
 
 model: system-rust ## Search the mirror's protocol far: every scene, up to 3,000,000 states each
-	$(MIRROR_CARGO) run --quiet --locked --release -p farmstead-mirror-lab --bin model -- $(MODEL_ARGS)
+	$(MIRROR_CARGO) run --quiet --locked --profile checked -p farmstead-mirror-lab --bin model -- $(MODEL_ARGS)
 
 sim: system-rust ## Simulate the mirror's protocol 100,000 times (SIM_ARGS="--seed N --explain" tells one run; --planted)
-	$(MIRROR_CARGO) run --quiet --locked --release -p farmstead-mirror-lab --bin sim -- $(SIM_ARGS)
+	$(MIRROR_CARGO) run --quiet --locked --profile checked -p farmstead-mirror-lab --bin sim -- $(SIM_ARGS)
 
 # Every target is a job, none a file; a list by hand would be forgotten.
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

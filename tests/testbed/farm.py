@@ -4,6 +4,7 @@ For tests of the operator over the real API server. Azure is added by `site`; ma
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -78,6 +79,7 @@ class Farm:
         self.pool = namespace
         """Label of this test's machines."""
         self.replicas: list[Replica] = []
+        self.nodes: list[str] = []
 
     # -- operator
 
@@ -103,9 +105,12 @@ class Farm:
         self.replicas.remove(replica)
 
     async def close(self) -> None:
-        """End all replicas, gently, so that the next test need not wait for the Lease to run out."""
+        """End all replicas, gently: the next test need not wait for the Lease to run out. Take the machines away."""
         for replica in self.replicas:
             await replica.end(grace_seconds=15)
+        for node in self.nodes:
+            with contextlib.suppress(NotFound):
+                await self.client.delete(FARM_NODES, node)
 
     # -- objects
 
@@ -121,6 +126,7 @@ class Farm:
             },
         }
         await self.client.apply(FARM_NODES, body)
+        self.nodes.append(node)
         return node
 
     async def cluster(self, name: str = "web", **spec: Any) -> None:

@@ -33,7 +33,7 @@ impl Node {
         }
         self.next_cut = self.cfg.checkpoint.map(|every| now + every);
         let number = self.goal.mark.checkpoint + 1;
-        self.log.cut(self.window.entries.values().map(|entry| entry.op.object));
+        self.log.cut(self.window.iter().map(|entry| entry.op.object));
         let low = self.window.low();
         self.cut = Some(Cut { number, low, here: false, there: !self.on(Mutation::CheckpointAlone) });
         self.act(Action::Flush { number });

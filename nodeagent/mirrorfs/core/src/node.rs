@@ -14,6 +14,7 @@ use crate::guard::Mutation;
 use crate::ids::{Generation, Incarnation, NodeId};
 use crate::intake::Intake;
 use crate::message::{Frame, Message, View};
+use crate::pump::Terms;
 use crate::record::Record;
 use crate::resync::Resync;
 use crate::role::{self, Role, RoleName};
@@ -103,6 +104,7 @@ pub struct Node {
     pub(crate) promise: Time,
     pub(crate) next_beacon: Time,
     pub(crate) window: Window,
+    pub(crate) terms: Terms,
     pub(crate) intake: Option<Intake>,
     pub(crate) log: DiffLog,
     pub(crate) resync: Option<Resync>,
@@ -119,7 +121,7 @@ pub struct Node {
     pub(crate) frozen: bool,
     pub(crate) gate: Option<Time>,
     pub(crate) put_off: bool,
-    out: Vec<Action>,
+    pub(crate) out: Vec<Action>,
 }
 
 impl Node {
@@ -151,6 +153,7 @@ impl Node {
             promise,
             next_beacon: start.now,
             window: Window::new(disk.generation),
+            terms: Terms::default(),
             intake: None,
             log,
             resync: None,
@@ -382,7 +385,7 @@ impl Node {
         times.into_iter().for_each(shift);
         let times = [&mut self.answered, &mut self.granted, &mut self.peer.heard, &mut self.gate, &mut self.next_cut];
         times.into_iter().flatten().for_each(shift);
-        self.window.entries.values_mut().filter_map(|entry| entry.since.as_mut()).for_each(shift);
+        self.window.shift(by, floor);
         self.resync.iter_mut().filter_map(|resync| resync.frozen.as_mut()).for_each(shift);
         self.role.times_mut().into_iter().flatten().for_each(shift);
     }

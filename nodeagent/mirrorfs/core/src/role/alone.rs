@@ -172,7 +172,7 @@ fn freeze(n: &mut Node, now: Time) -> bool {
 
 /// | ALONE | ... | drained: the joiner GRANTS a serving lease; |
 fn prepare(n: &mut Node, now: Time) -> bool {
-    let drained = n.window.is_drained() || !n.on(Mutation::JoinBeforeDrained);
+    let drained = n.window.is_empty() || !n.on(Mutation::JoinBeforeDrained);
     let Some(resync) = &mut n.resync else { return false };
     let settled = resync.is_settled() || !n.cfg.on(Mutation::JoinBeforeDrained);
     if resync.phase == Phase::Freezing && drained && settled {
