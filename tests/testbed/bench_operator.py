@@ -2,7 +2,8 @@
 
 Real API server and emulator of Azure; the members' statuses are written by stand-ins, since machines would be what is
 measured otherwise. Prints the time until every cluster is Ready, then how long a change of a Member's status takes to
-show in its cluster's status, from the moment the write is sent; API calls, ARM calls, CPU and memory besides.
+show in its cluster's status, from the moment the write is sent, then the time until all clusters, deleted at once, are
+gone; API calls, ARM calls, CPU and memory besides.
 Everything shares one machine: what each part computed, and waited for a processor, is printed too, so that a duration
 can be told from a crowd.
 """
@@ -53,6 +54,7 @@ class Shown:
     """What the clusters' statuses show: who is Ready, and which marks have come through."""
 
     ready: set[str] = field(default_factory=set)
+    there: set[str] = field(default_factory=set)
     sent: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """By cluster and machine: changes that are not shown yet, numbered, and when they were sent."""
     delays: list[float] = field(default_factory=list)
@@ -66,9 +68,14 @@ class Shown:
                 continue
             now = time.monotonic()
             cluster = parse(FarmCluster, event.object)
+            self.there.add(cluster.metadata.name)
+            if event.type is EventType.DELETED:
+                self.there.discard(cluster.metadata.name)
             self.last = [f"{entry.type}={entry.status} {entry.message}" for entry in cluster.status.conditions]
             if any(entry.type == "Ready" and entry.status == "True" for entry in cluster.status.conditions):
                 self.ready.add(cluster.metadata.name)
+            else:
+                self.ready.discard(cluster.metadata.name)
             for entry in cluster.status.members:
                 self._shown(f"{cluster.metadata.name}.{entry.name}", entry.reason, now)
             self.changed.set()
@@ -242,9 +249,17 @@ async def _measure(
         await shown.until("all changes shown", lambda: not shown.sent)
         change = await phase.end(client)
         change.tell()
+        agents.obey = True
+        await asyncio.gather(*map(agents.act, agents.members.values()))
+        await shown.until("all clusters Ready again", lambda: names <= shown.ready)
+        phase = await Phase.begin(client, pids)
+        await asyncio.gather(*(client.delete(FARM_CLUSTERS, name, namespace=NAMESPACE) for name in names))
+        await shown.until("all clusters deleted", lambda: not shown.there)
+        end = await phase.end(client)
+        end.tell()
         follower.cancel()
     metrics = await _metrics(operator)
-    _report(options, shown.delays, writes, start=start, change=change, pid=operator.pid, metrics=metrics)
+    _report(options, shown.delays, writes, start=start, change=change, end=end, pid=operator.pid, metrics=metrics)
 
 
 async def _change(options: argparse.Namespace, agents: StandInAgents, shown: Shown) -> list[float]:
@@ -319,6 +334,7 @@ def _report(
     *,
     start: "Phase",
     change: "Phase",
+    end: "Phase",
     pid: int,
     metrics: dict[str, float],
 ) -> None:
@@ -329,6 +345,7 @@ def _report(
         "size": f"{options.clusters} clusters x {options.members} members, {options.balancers} load balancers",
         "other load": f"load average {os.getloadavg()[0]:.0f} over the last minute, this benchmark included",
         "all Ready after": f"{start.seconds:.1f} s",
+        "all deleted after": f"{end.seconds:.1f} s",
         "changes": f"{len(delays)} at {options.rate}/s",
         "until shown": f"{_spread(delays)} (goal: p99 below 1000)",
         "- of that, the write": _spread(writes),

@@ -97,14 +97,18 @@ class Client:
 
     async def delete(
         self, resource: Resource, name: str, *, namespace: str = "", uid: str = "", resource_version: str = ""
-    ) -> None:
-        """Ask for an object's deletion; `uid` and `resource_version` make sure that it is the one meant (Conflict)."""
+    ) -> Json | None:
+        """Ask for an object's deletion; `uid` and `resource_version` make sure that it is the one meant (Conflict).
+
+        Gives the object where something holds it, such as a finalizer; None where it is gone.
+        """
         wanted = {"uid": uid, "resourceVersion": resource_version}
         preconditions = {key: value for key, value in wanted.items() if value}
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if preconditions:
             body["preconditions"] = preconditions
-        await self._call("DELETE", resource.path(namespace=namespace, name=name), body=body)
+        answer = await self._call("DELETE", resource.path(namespace=namespace, name=name), body=body)
+        return answer if answer.get("kind") == resource.kind and "deletionTimestamp" in answer["metadata"] else None
 
     async def patch(
         self, resource: Resource, name: str, body: Json, *, namespace: str = "", subresource: str = ""

@@ -7,6 +7,7 @@ waiting for the watch. The first write that fails ends the pass; the next one st
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Awaitable, Iterable
 
 from farmstead_api import FarmCluster, Member, dump, names
 from farmstead_api.farmcluster import FarmClusterStatus
@@ -66,6 +67,11 @@ class Reconciler:
         observed = await self._observe(key)
         decided = plan(observed)
         await self._members(observed, decided)
+        if any(write.guarded for write in decided.members):
+            # Guarded in order to be deleted: that needs no pass, and no word in the status, of its own.
+            observed = await self._observe(key)
+            decided = plan(observed)
+            await self._members(observed, decided)
         await self._balancer(observed, decided)
         await self._operations(decided)
         if decided.finished and observed.cluster is not None:
@@ -81,22 +87,16 @@ class Reconciler:
     async def _status_now(self, observed: Observed, decided: Plan) -> FarmClusterStatus | None:
         """What this pass has asked for is not so yet: a status from before it would call the old state the new one."""
         cluster = observed.cluster
-        if cluster is None or not (decided.members or self._balancers.facts(cluster) != observed.balancer):
+        changed = decided.members or decided.deletions
+        if cluster is None or not (changed or self._balancers.facts(cluster) != observed.balancer):
             return decided.status
         return plan(await self._observe(observed.key)).status
 
     async def _members(self, observed: Observed, decided: Plan) -> None:
-        # Members don't depend on each other: all go out together, and the first that failed ends the pass.
-        outcomes = await asyncio.gather(
-            *(self._write(observed, write) for write in decided.members), return_exceptions=True
-        )
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
-        for member in decided.deletions:
-            await self._delete(MEMBERS, member)
-        for member in decided.releases:
-            await self._release(MEMBERS, member, FINALIZER)
+        # Members don't depend on each other.
+        await _together(self._write(observed, write) for write in decided.members)
+        await _together(self._delete(member) for member in decided.deletions)
+        await _together(self._release_member(member) for member in decided.releases)
 
     async def _write(self, observed: Observed, write: MemberWrite) -> None:
         cluster = write.spec.cluster_ref.name
@@ -118,13 +118,21 @@ class Reconciler:
         self._metrics.wrote(kind="Member", verb="apply")
         self._stores.members.put_written(body)
 
-    async def _delete(self, resource: Resource, view: Member) -> None:
+    async def _delete(self, view: Member) -> None:
         meta = view.metadata
         try:
-            await self._client.delete(resource, meta.name, namespace=meta.namespace, uid=meta.uid)
+            left = await self._client.delete(MEMBERS, meta.name, namespace=meta.namespace, uid=meta.uid)
         except (NotFound, Conflict):
-            log.debug("%s %s is gone already", resource.kind, meta.name)
-        self._metrics.wrote(kind=resource.kind, verb="delete")
+            log.debug("Member %s is gone already", meta.name)
+        else:
+            if left is not None:
+                self._stores.members.put_written(left)
+        self._metrics.wrote(kind=MEMBERS.kind, verb="delete")
+
+    async def _release_member(self, view: Member) -> None:
+        await self._release(MEMBERS, view, FINALIZER)
+        if view.metadata.deleting and view.metadata.finalizers == (FINALIZER,):
+            self._stores.members.remove(view.metadata.key)
 
     async def _release(self, resource: Resource, view: Member | FarmCluster, ours: str) -> None:
         """Take our finalizer away, and nobody else's."""
@@ -184,3 +192,10 @@ class Reconciler:
     async def _forget(self, key: Key) -> None:
         self._undrawable.pop(key, None)
         await self._balancers.forget(key)
+
+
+async def _together(work: Iterable[Awaitable[None]]) -> None:
+    """Do all at once; when all have ended, raise what went wrong first."""
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
