@@ -55,6 +55,11 @@ impl Applier {
         Ok(())
     }
 
+    /// Closes what is open of an inode: another one bears its id from now on, or none does.
+    pub fn forget(&self, id: FileId) {
+        self.shard(id).remove(&id);
+    }
+
     fn shard(&self, id: FileId) -> MutexGuard<'_, HashMap<FileId, Opened>> {
         self.open[id.0 as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -38,6 +38,20 @@
 
 #![forbid(unsafe_code)]
 
+mod body;
+mod cursors;
+mod directory;
+mod extents;
+mod meta;
+mod names;
 pub mod object;
+pub mod pace;
 pub mod peer;
+mod place;
+mod question;
+mod sight;
+pub mod source;
 pub mod store;
+pub mod target;
+mod walk;
+mod wire;
