@@ -1,4 +1,4 @@
-//! File ids: 128 bits that name an inode on both machines.
+//! File ids: 112 random bits that name an inode on both machines.
 //!
 //! A path can be renamed between resolve and use, and inode numbers differ between the two copies; an id does
 //! neither. It is kept with the file as a `trusted.*` attribute, which ordinary programs never see.
@@ -16,6 +16,9 @@ impl FileId {
     /// The root of a replicated directory: known without looking.
     pub const ROOT: FileId = FileId(1);
 
+    /// How many bits an id has. The 16 above them name the replicated directory, where ids of several meet.
+    pub const BITS: u32 = 112;
+
     /// The `st_ino` that programs see. It follows from the id, so it survives a failover.
     pub fn ino(self) -> u64 {
         // 63 bits: some programs keep inode numbers in signed integers.
@@ -29,7 +32,7 @@ impl FileId {
     /// `None` where the bytes are no id.
     pub fn from_bytes(bytes: &[u8]) -> Option<FileId> {
         let id = u128::from_le_bytes(bytes.try_into().ok()?);
-        (id != 0).then_some(FileId(id))
+        (id != 0 && id >> FileId::BITS == 0).then_some(FileId(id))
     }
 
     /// A new id from the kernel's random numbers.
@@ -40,7 +43,7 @@ impl FileId {
         loop {
             let mut bytes = [0u8; 16];
             rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-            let id = FileId(u128::from_le_bytes(bytes));
+            let id = FileId(u128::from_le_bytes(bytes) >> (128 - FileId::BITS));
             // Small inode numbers are the root's and, to many programs, "none".
             if id.ino() > 0xff {
                 return Ok(id);

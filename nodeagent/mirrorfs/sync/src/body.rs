@@ -66,6 +66,13 @@ impl<'a> Body<'a> {
     }
 }
 
+impl Body<'_> {
+    /// Nothing is to be done, not even to look whether the object is there.
+    pub fn is_empty(&self) -> bool {
+        self.meta.is_none() && self.steps.0.is_empty()
+    }
+}
+
 impl<'a> Iterator for Body<'a> {
     type Item = Result<Step<'a>, Malformed>;
 
@@ -136,13 +143,13 @@ impl Draft {
         self.0.u8(DATA)
     }
 
-    /// A name and its inode. Where `true` is returned by `data`, it wrote an extent.
+    /// A name and its inode; `data` writes an extent.
     pub fn put<E>(
         &mut self,
         name: &[u8],
         id: FileId,
         meta: &Meta,
-        data: Option<impl FnOnce(&mut Writer) -> Result<bool, E>>,
+        data: Option<impl FnOnce(&mut Writer) -> Result<(), E>>,
     ) -> Result<(), E> {
         self.0.u8(PUT).name(name).id(id);
         meta.write(&mut self.0);

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::body::FULL;
+use crate::extents::EXTENT;
 use crate::names::Listing;
 use crate::object::Object;
 
@@ -19,6 +21,11 @@ pub struct FileCursor {
 }
 
 impl FileCursor {
+    /// One body takes no more.
+    pub fn is_enough(&self) -> bool {
+        self.differing.iter().map(|range| range.end - range.start).sum::<u64>() >= (FULL as u64).div_ceil(EXTENT)
+    }
+
     /// One more extent that differs.
     pub fn differs(&mut self, extent: u64) {
         match self.differing.last_mut() {

@@ -19,7 +19,7 @@ use crate::names::{Census, Listing, identify};
 use crate::object::Object;
 use crate::peer::{Line, MESSAGE_MAX};
 use crate::question::{ENTRIES, Led, Named, Question, answer};
-use crate::sight::{is_small, reopen};
+use crate::sight::{is_small, reopen, sight};
 use crate::source::{Failure, Name, Source};
 
 /// How long one copy may take to compare: the directory is locked meanwhile.
@@ -32,19 +32,22 @@ struct Here {
 }
 
 impl Source {
-    /// A body for a directory, and where to go on.
+    /// A body for a directory, and where to go on; `None`: the target has no such directory.
     pub(crate) fn directory(
         &self,
         line: &mut dyn Line,
         (of, fd): (Object, &OwnedFd),
         cursor: Option<DirectoryCursor>,
         name: Name<'_>,
-    ) -> Result<(Draft, Option<DirectoryCursor>), Failure> {
+    ) -> Result<Option<(Draft, Option<DirectoryCursor>)>, Failure> {
         let io = |errno| Failure::Io(of, errno);
         let mirror = &*self.mirrors[usize::from(of.tree)];
         let meta = Meta::of(mirror.tree(), fd.as_fd(), of.id).map_err(io)?;
-        self.ask(line, &Question::Inode { of, meta: meta.digest(), first: 0, extents: Vec::new() })?;
+        self.ask(line, &Question::Inode { of, meta: meta.digest(), size: 0, first: 0, extents: Vec::new() })?;
         let there = answer::inode(&line.answer()?)?;
+        if !there.there {
+            return Ok(None);
+        }
         let mut cursor = match cursor {
             Some(cursor) => cursor,
             None => {
@@ -60,16 +63,16 @@ impl Source {
             let whole = self.put_names(line, of, &mut cursor, (&mut draft, name), deadline)?;
             cursor.dirty |= draft.len() > empty;
             if !whole {
-                return Ok((draft, Some(cursor)));
+                return Ok(Some((draft, Some(cursor))));
             }
-            if !there.there || self.same_census(line, of, mirror, &mut cursor)? {
-                return Ok((finish(of, draft, cursor.dirty), None));
+            if self.same_census(line, of, mirror, &mut cursor)? {
+                return Ok(Some((finish(of, draft, cursor.dirty), None)));
             }
             cursor.surplus = Some(0);
         }
         let whole = self.drop_names(line, of, &mut cursor, &mut draft, deadline)?;
         cursor.dirty |= draft.len() > empty;
-        if whole { Ok((finish(of, draft, cursor.dirty), None)) } else { Ok((draft, Some(cursor))) }
+        Ok(Some(if whole { (finish(of, draft, cursor.dirty), None) } else { (draft, Some(cursor)) }))
     }
 
     /// Puts in every name that leads elsewhere on the target. Returns whether that was the last.
@@ -91,10 +94,13 @@ impl Source {
             }
             let entries = chunk.iter().map(|here| here.named.clone()).collect();
             self.ask(line, &Question::Entries { of, entries })?;
-            let led = answer::entries(&line.answer()?, chunk.len())?;
+            let mut led = answer::entries(&line.answer()?, chunk.len())?;
+            if led.contains(&Led::Nameless) {
+                led = self.look_closer(line, of, &chunk, cursor.listing.fd())?;
+            }
             for (here, led) in chunk.iter().zip(led) {
                 let before = draft.len();
-                if led != Led::Same {
+                if !matches!(led, Led::Same | Led::Different) {
                     match put(mirror, cursor.listing.fd(), &here.named, led, draft).map_err(io)? {
                         Put::Done { copy: true } => name(Object { tree: of.tree, id: here.named.id }.into()),
                         Put::Done { copy: false } | Put::Gone => {}
@@ -113,6 +119,28 @@ impl Source {
                 return Ok(false);
             }
         }
+    }
+
+    /// Asks again, with what everything looks like: where the target's files have no ids yet, their data need not travel.
+    fn look_closer(
+        &self,
+        line: &mut dyn Line,
+        of: Object,
+        chunk: &[Here],
+        directory: &OwnedFd,
+    ) -> Result<Vec<Led>, Failure> {
+        let tree = self.mirrors[usize::from(of.tree)].tree();
+        let sighted = |here: &Here| {
+            let mut named = here.named.clone();
+            if FileType::from_raw_mode(named.kind) != FileType::Directory {
+                let (meta, digest, _) = sight(tree, &open_entry(directory, &named.name)?, named.id)?;
+                named.sight = Some(digest).filter(|_| meta.kind() != FileType::RegularFile || is_small(&meta));
+            }
+            Ok(named)
+        };
+        let entries = chunk.iter().map(sighted).collect::<Result<_, _>>().map_err(|errno| Failure::Io(of, errno))?;
+        self.ask(line, &Question::Entries { of, entries })?;
+        Ok(answer::entries(&line.answer()?, chunk.len())?)
     }
 
     fn same_census(

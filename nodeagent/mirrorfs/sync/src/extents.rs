@@ -1,7 +1,12 @@
 //! A file's data in extents of 64 KiB: digests that tell holes from zeros, reading, and writing with holes kept.
+//!
+//! A hole is where a file has no blocks. Zeros that were written and blocks that were only preallocated read alike, and which of
+//! them the disk holds depends on what has been flushed: they count as equal, and travel without their bytes. What is preallocated
+//! behind a file's end counts for nothing.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use mirrorfs_fs::sys;
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
@@ -18,15 +23,29 @@ pub fn count(size: u64) -> u64 {
     size.div_ceil(EXTENT)
 }
 
-/// The data between two holes, `end` excluded.
+/// The bits of a part's length that say that it is zeros, without bytes behind it.
+const ZEROS: u32 = 1 << 31;
+/// What is looked at for zeros.
+const BLOCK: usize = 4096;
+
+/// The blocks between two holes, `end` excluded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Segment {
     start: u64,
     end: u64,
 }
 
-/// Where the data is between two offsets, in order.
+/// Where the file has blocks between two offsets, in order.
 fn segments(fd: BorrowedFd<'_>, start: u64, end: u64) -> Result<Vec<Segment>, Errno> {
+    match sys::allocated(fd, start, end) {
+        Ok(found) => Ok(found.into_iter().map(|(start, end)| Segment { start, end }).collect()),
+        Err(Errno::OPNOTSUPP) => sought(fd, start, end),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// As `segments`, on a file system (tmpfs) that answers nothing but `lseek(2)`.
+fn sought(fd: BorrowedFd<'_>, start: u64, end: u64) -> Result<Vec<Segment>, Errno> {
     let (mut at, mut found) = (start, Vec::new());
     while at < end {
         let data = match rustix::fs::seek(fd, SeekFrom::Data(at)) {
@@ -66,24 +85,28 @@ fn read_at(fd: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> Result<usize, 
     Ok(done)
 }
 
-/// The digests of `count` extents from extent `first` on, and how many bytes were read for them.
+/// The digests of `count` extents from extent `first` on, for a file that has, or is to have, `size` bytes; and how many bytes
+/// were read for them.
 ///
 /// # Errors
 /// What reading says.
-pub fn digests(fd: BorrowedFd<'_>, first: u64, count: u64) -> Result<(Vec<Digest>, u64), Errno> {
-    let segments = segments(fd, first * EXTENT, (first + count) * EXTENT)?;
+pub fn digests(fd: BorrowedFd<'_>, first: u64, count: u64, size: u64) -> Result<(Vec<Digest>, u64), Errno> {
+    let end = size.min((first + count) * EXTENT);
+    let segments = segments(fd, first * EXTENT, end)?;
     let mut buffer = vec![0; if segments.is_empty() { 0 } else { EXTENT as usize }];
     let (mut digests, mut total) = (Vec::with_capacity(count as usize), 0);
     for extent in first..first + count {
         let start = extent * EXTENT;
         let mut hasher = None;
         for segment in within(&segments, start, start + EXTENT) {
-            let hasher = hasher.get_or_insert_with(blake3::Hasher::new);
             let length = (segment.end - segment.start) as usize;
             let got = read_at(fd, segment.start, &mut buffer[..length])?;
-            // What the segment is, then its bytes: data of zeros is another thing than a hole.
-            hasher.update(&(segment.start - start).to_le_bytes()).update(&(got as u64).to_le_bytes());
-            hasher.update(&buffer[..got]);
+            // Blocks behind the file's end read as zeros once it is longer.
+            buffer[got..length].fill(0);
+            let hasher = hasher.get_or_insert_with(blake3::Hasher::new);
+            // Where the segment is, then its bytes: zeros are another thing than a hole.
+            hasher.update(&(segment.start - start).to_le_bytes()).update(&(length as u64).to_le_bytes());
+            hasher.update(&buffer[..length]);
             total += got as u64;
         }
         digests.push(hasher.map_or(HOLE, |hasher| wire::short(&hasher.finalize())));
@@ -91,45 +114,68 @@ pub fn digests(fd: BorrowedFd<'_>, first: u64, count: u64) -> Result<(Vec<Digest
     Ok((digests, total))
 }
 
-/// Which of `count` extents from extent `first` on hold data.
-///
-/// # Errors
-/// What asking for holes says.
-pub fn with_data(fd: BorrowedFd<'_>, first: u64, count: u64) -> Result<Vec<u64>, Errno> {
-    let mut found: Vec<u64> = Vec::new();
-    for segment in segments(fd, first * EXTENT, (first + count) * EXTENT)? {
-        let from = found.last().map_or(0, |last| last + 1).max(segment.start / EXTENT);
-        found.extend(from..segment.end.div_ceil(EXTENT));
-    }
-    Ok(found)
-}
-
-/// Appends one extent as it is now: where its data lies, and the data. Returns whether there is any.
+/// Appends one extent as it is now: where its data lies, and the data.
 ///
 /// # Errors
 /// What reading says.
-pub fn write_out(fd: BorrowedFd<'_>, extent: u64, to: &mut Writer) -> Result<bool, Errno> {
+pub fn write_out(fd: BorrowedFd<'_>, extent: u64, to: &mut Writer) -> Result<(), Errno> {
     let start = extent * EXTENT;
-    let found = segments(fd, start, start + EXTENT)?;
-    to.u64(extent).u16(found.len() as u16);
-    for segment in &found {
+    to.u64(extent);
+    let head = to.0.len();
+    to.u16(0);
+    let mut parts = 0u16;
+    let mut buffer = vec![0; EXTENT as usize];
+    for segment in segments(fd, start, start + EXTENT)? {
         let length = (segment.end - segment.start) as usize;
-        to.u32((segment.start - start) as u32);
-        let head = to.0.len();
-        to.u32(0);
-        let body = to.0.len();
-        to.0.resize(body + length, 0);
-        let got = read_at(fd, segment.start, &mut to.0[body..])?;
-        to.0.truncate(body + got);
-        to.0[head..body].copy_from_slice(&(got as u32).to_le_bytes());
+        let got = read_at(fd, segment.start, &mut buffer[..length])?;
+        let mut at = (segment.start - start) as u32;
+        for (zeros, run) in runs(&buffer[..got]) {
+            to.u32(at);
+            if zeros {
+                to.u32(run.len() as u32 | ZEROS);
+            } else {
+                to.long(run);
+            }
+            at += run.len() as u32;
+            parts += 1;
+        }
     }
-    Ok(!found.is_empty())
+    to.0[head..head + 2].copy_from_slice(&parts.to_le_bytes());
+    Ok(())
+}
+
+/// Cuts bytes where zeros begin and end, by blocks.
+fn runs(bytes: &[u8]) -> Vec<(bool, &[u8])> {
+    let is_zero = |block: &[u8]| *block == [0; BLOCK][..block.len()];
+    let (mut runs, mut start) = (Vec::new(), 0);
+    let kinds: Vec<bool> = bytes.chunks(BLOCK).map(is_zero).collect();
+    for run in kinds.chunk_by(|a, b| a == b) {
+        let end = (start + run.len() * BLOCK).min(bytes.len());
+        runs.push((run[0], &bytes[start..end]));
+        start = end;
+    }
+    runs
+}
+
+/// A stretch of an extent.
+enum Part<'a> {
+    Data(&'a [u8]),
+    Zeros(u64),
+}
+
+impl Part<'_> {
+    fn len(&self) -> u64 {
+        match self {
+            Part::Data(bytes) => bytes.len() as u64,
+            Part::Zeros(length) => *length,
+        }
+    }
 }
 
 /// One extent that was sent.
 pub struct Sent<'a> {
     extent: u64,
-    parts: Vec<(u64, &'a [u8])>,
+    parts: Vec<(u64, Part<'a>)>,
 }
 
 impl<'a> Sent<'a> {
@@ -143,12 +189,17 @@ impl<'a> Sent<'a> {
         }
         let (mut parts, mut end) = (Vec::new(), 0);
         for _ in 0..count {
-            let (at, bytes) = (u64::from(from.u32()?), from.long()?);
-            if at < end || at + bytes.len() as u64 > EXTENT {
+            let (at, length) = (u64::from(from.u32()?), from.u32()?);
+            let part = if length & ZEROS == 0 {
+                Part::Data(from.take(length as usize)?)
+            } else {
+                Part::Zeros(u64::from(length & !ZEROS))
+            };
+            if at < end || part.len() == 0 || at + part.len() > EXTENT {
                 return Err(Malformed("data outside its extent"));
             }
-            end = at + bytes.len() as u64;
-            parts.push((at, bytes));
+            end = at + part.len();
+            parts.push((at, part));
         }
         Ok(Sent { extent, parts })
     }
@@ -160,20 +211,36 @@ impl<'a> Sent<'a> {
     pub fn apply(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         let start = self.extent * EXTENT;
         let mut at = 0;
-        for (offset, bytes) in &self.parts {
+        for (offset, part) in &self.parts {
             punch(fd, start + at, start + offset)?;
-            let mut done = 0;
-            while done < bytes.len() {
-                match rustix::io::pwrite(fd, &bytes[done..], start + offset + done as u64) {
-                    Ok(0) => return Err(Errno::IO),
-                    Ok(written) => done += written,
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(errno),
-                }
+            match part {
+                Part::Data(bytes) => write_all(fd, bytes, start + offset)?,
+                Part::Zeros(length) => zero(fd, start + offset, *length)?,
             }
-            at = offset + bytes.len() as u64;
+            at = offset + part.len();
         }
         punch(fd, start + at, start + EXTENT)
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::pwrite(fd, &bytes[done..], at + done as u64) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => done += written,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Blocks of zeros, preallocated where the file system can.
+fn zero(fd: BorrowedFd<'_>, at: u64, length: u64) -> Result<(), Errno> {
+    match rustix::fs::fallocate(fd, FallocateFlags::ZERO_RANGE, at, length) {
+        Err(Errno::OPNOTSUPP) => write_all(fd, &vec![0; length as usize], at),
+        other => other,
     }
 }
 
@@ -201,7 +268,10 @@ mod tests {
     }
 
     fn all(file: &File) -> Vec<Digest> {
-        digests(file.as_fd(), 0, count(file.metadata().unwrap().len())).unwrap().0
+        {
+            let size = file.metadata().unwrap().len();
+            digests(file.as_fd(), 0, count(size), size).unwrap().0
+        }
     }
 
     #[test]
@@ -214,6 +284,7 @@ mod tests {
     #[test]
     fn an_extent_comes_back_with_its_holes() {
         let source = sparse(&[(8192, 4096, 7), (32768, 5000, 8), (EXTENT + 3, 10, 9)], 2 * EXTENT + 100);
+        source.write_all_at(&[0; 8192], 16384).unwrap();
         let target = sparse(&[(0, 2 * EXTENT as usize + 50, 1)], 2 * EXTENT + 50);
         for extent in 0..3 {
             let mut bytes = Writer::default();

@@ -4,7 +4,7 @@
 //! wanted elsewhere; what is not is deleted at the end of the resync.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mirrorfs_fs::apply::Applier;
 use mirrorfs_fs::exclude::Exclude;
@@ -29,7 +29,12 @@ pub struct Side {
     pub exclude: Exclude,
     pub locks: Locks,
     pub aside: OwnedFd,
+    /// Who makes an inode, so that no id is born twice. Nothing else is waited for with one of these held.
+    births: Vec<Mutex<()>>,
 }
+
+/// How many inodes can be made at once.
+const BIRTHS: usize = 64;
 
 impl Side {
     /// # Errors
@@ -42,11 +47,17 @@ impl Side {
             Err(errno) => return Err(errno),
         }
         let aside = rustix::fs::openat(&hidden, ASIDE, flags, Mode::empty())?;
-        Ok(Side { applier, exclude, locks: Locks::default(), aside })
+        let births = std::iter::repeat_with(Mutex::default).take(BIRTHS).collect();
+        Ok(Side { applier, exclude, locks: Locks::default(), aside, births })
     }
 
     pub fn tree(&self) -> &Tree {
         self.applier.tree()
+    }
+
+    /// Held while it is found out whether an inode is there, and made where it is not.
+    pub fn birth(&self, id: FileId) -> MutexGuard<'_, ()> {
+        self.births[id.0 as usize % BIRTHS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The inode that bears `id`, for names and attributes; `None` where there is none.
@@ -85,6 +96,7 @@ impl Side {
         meta: &Meta,
         data: Option<&Sent<'_>>,
     ) -> Result<(), Errno> {
+        let _birth = self.birth(id);
         let wanted = self.find_like(id, meta.kind())?;
         match open_entry(directory, name) {
             Ok(fd) => {
@@ -119,22 +131,6 @@ impl Side {
             Ok(fd) => self.set_aside(directory, name, &fd),
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno),
-        }
-    }
-
-    /// Makes the inode `id` without a name in the tree: its directory's copy gives it one.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn create_aside(&self, id: FileId, meta: &Meta) -> Result<OwnedFd, Errno> {
-        match self.create(&self.aside, id.to_string().as_bytes(), id, meta, None) {
-            // What a crash left there without its id.
-            Err(Errno::EXIST) => {
-                let fd = open_entry(&self.aside, id.to_string().as_bytes())?;
-                self.move_aside_again(id.to_string().as_bytes(), &fd)?;
-                self.create(&self.aside, id.to_string().as_bytes(), id, meta, None)
-            }
-            other => other,
         }
     }
 
@@ -202,11 +198,6 @@ impl Side {
             }
             other => other,
         }
-    }
-
-    fn move_aside_again(&self, name: &[u8], _: &OwnedFd) -> Result<(), Errno> {
-        let to = FileId::random()?.to_string();
-        rustix::fs::renameat_with(&self.aside, name, &self.aside, to, RenameFlags::NOREPLACE)
     }
 
     /// An inode that has a name of its own again needs none aside, nor as a nameless file.

@@ -39,8 +39,8 @@ pub enum Question {
     Census { of: Object },
     /// Which names has a directory, from a cookie on?
     Names { of: Object, cookie: u64 },
-    /// Is an inode like this, and are these extents of its data?
-    Inode { of: Object, meta: Digest, first: u64, extents: Vec<Digest> },
+    /// Is an inode like this, and are these extents of its data, once it is `size` long?
+    Inode { of: Object, meta: Digest, size: u64, first: u64, extents: Vec<Digest> },
 }
 
 /// What a name leads to on the target.
@@ -57,10 +57,12 @@ pub enum Led {
     Elsewhere = 3,
     /// Elsewhere or nowhere, and there is no such inode.
     Absent = 4,
+    /// As `Nameless`, and it looks the same.
+    NamelessSame = 5,
 }
 
 impl Led {
-    const ALL: [Led; 5] = [Led::Same, Led::Different, Led::Nameless, Led::Elsewhere, Led::Absent];
+    const ALL: [Led; 6] = [Led::Same, Led::Different, Led::Nameless, Led::Elsewhere, Led::Absent, Led::NamelessSame];
 }
 
 /// What an inode is like on the target.
@@ -106,8 +108,8 @@ impl Question {
             Question::Names { cookie, .. } => {
                 w.u64(*cookie);
             }
-            Question::Inode { meta, first, extents, .. } => {
-                w.bytes(meta).u64(*first).u16(extents.len() as u16);
+            Question::Inode { meta, size, first, extents, .. } => {
+                w.bytes(meta).u64(*size).u64(*first).u16(extents.len() as u16);
                 for digest in extents {
                     w.bytes(digest);
                 }
@@ -138,12 +140,12 @@ impl Question {
             CENSUS_ASKED => Question::Census { of },
             NAMES_ASKED => Question::Names { of, cookie: r.u64()? },
             INODE_ASKED => {
-                let (meta, first, count) = (r.digest()?, r.u64()?, u64::from(r.u16()?));
+                let (meta, size, first, count) = (r.digest()?, r.u64()?, r.u64()?, u64::from(r.u16()?));
                 if count > EXTENTS || first > i64::MAX as u64 / crate::extents::EXTENT - EXTENTS {
                     return Err(Malformed("extents beyond any bound"));
                 }
                 let extents = (0..count).map(|_| r.digest()).collect::<Result<_, _>>()?;
-                Question::Inode { of, meta, first, extents }
+                Question::Inode { of, meta, size, first, extents }
             }
             _ => return Err(Malformed("a question of unknown kind")),
         };

@@ -33,7 +33,7 @@ pub fn sight(tree: &Tree, fd: &OwnedFd, id: FileId) -> Result<(Meta, Digest, u64
     let mut digest = meta.digest();
     let mut read = 0;
     if is_small(&meta) && meta.size > 0 {
-        let (data, bytes) = extents::digests(reopen(fd, OFlags::RDONLY)?.as_fd(), 0, 1)?;
+        let (data, bytes) = extents::digests(reopen(fd, OFlags::RDONLY)?.as_fd(), 0, 1, meta.size)?;
         read = bytes;
         digest = wire::digest(&[digest, data[0]].concat());
     }

@@ -3,8 +3,9 @@
 //! It works on any number of threads. It holds a directory's lock while the copy of that directory travels, so that no name
 //! changes meanwhile; a file it reads without any lock, while the application goes on (`lib.rs` says why that is right).
 
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,10 @@ use crate::sight::reopen;
 pub const LINES: usize = 4;
 /// How long one copy compares before it sends what it has: what comes after it on the same object waits that long.
 const COMPARING: Duration = Duration::from_millis(50);
+/// How long a copy waits for a directory's, before it comes up again.
+const ABSENT: Duration = Duration::from_millis(5);
+/// How long no directory's copy brings an inode before it is looked for.
+const MISSING: Duration = Duration::from_secs(10);
 /// How long a copy waits for a directory that others are at work on.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -75,6 +80,9 @@ pub struct Source {
     session: AtomicU32,
     begun: Mutex<Instant>,
     lines: Mutex<Vec<Box<dyn Line>>>,
+    /// Since when the target lacks what was to be copied.
+    missing: Mutex<HashMap<Object, Instant>>,
+    searched: AtomicBool,
 }
 
 impl Source {
@@ -90,6 +98,8 @@ impl Source {
             session: AtomicU32::new(0),
             begun: Mutex::new(Instant::now()),
             lines: Mutex::default(),
+            missing: Mutex::default(),
+            searched: AtomicBool::new(false),
         }
     }
 
@@ -99,6 +109,8 @@ impl Source {
         self.session.store(session, Ordering::SeqCst);
         self.cursors.clear();
         self.counters.clear();
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.searched.store(false, Ordering::SeqCst);
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -217,30 +229,55 @@ impl Source {
                 Some(Cursor::File(cursor)) => Some(cursor),
                 _ => None,
             };
-            let (draft, rest) = self.with_line(|line| self.file(line, of, &fd, cursor))?;
+            let (draft, rest) = match self.with_line(|line| self.file(line, of, &fd, cursor))? {
+                Some(made) => made,
+                None => return self.absent(of, name, carry),
+            };
             *next = rest.map(Cursor::File);
             return Ok(carry(&draft)?);
         }
-        let Some(_guard) = mirror.locks().hold_within(Span::whole(of.id), PATIENCE) else {
+        let Some(guard) = mirror.locks().hold_within(Span::whole(of.id), PATIENCE) else {
             return Ok(carry(&Draft::new(of, None))?);
         };
         let cursor = match cursor {
             Some(Cursor::Directory(cursor)) => Some(cursor),
             _ => None,
         };
-        let (draft, rest) = self.with_line(|line| self.directory(line, (of, &fd), cursor, name))?;
+        let (draft, rest) = match self.with_line(|line| self.directory(line, (of, &fd), cursor, name))? {
+            Some(made) => made,
+            None => {
+                drop(guard);
+                return self.absent(of, name, carry);
+            }
+        };
         *next = rest.map(Cursor::Directory);
         Ok(carry(&draft)?)
     }
 
-    /// A body for anything but a directory, and where to go on.
+    /// The target has no such inode: the copy of a directory makes it, which is on its way or will be. Where none comes, no log
+    /// says what is missing, and everything is compared.
+    fn absent(
+        &self,
+        of: Object,
+        name: Name<'_>,
+        carry: &mut dyn FnMut(&Draft) -> Result<Outcome, Lost>,
+    ) -> Result<Outcome, Failure> {
+        let since = *self.missing.lock().unwrap_or_else(PoisonError::into_inner).entry(of).or_insert_with(Instant::now);
+        if since.elapsed() > MISSING && !self.searched.swap(true, Ordering::SeqCst) {
+            self.walk(self.session.load(Ordering::SeqCst), name)?;
+        }
+        std::thread::sleep(ABSENT);
+        Ok(carry(&Draft::new(of, None))?)
+    }
+
+    /// A body for anything but a directory, and where to go on; `None`: the target has no such inode.
     fn file(
         &self,
         line: &mut dyn Line,
         of: Object,
         fd: &OwnedFd,
         cursor: Option<FileCursor>,
-    ) -> Result<(Draft, Option<FileCursor>), Failure> {
+    ) -> Result<Option<(Draft, Option<FileCursor>)>, Failure> {
         let io = |errno| Failure::Io(of, errno);
         let tree = self.mirrors[usize::from(of.tree)].tree();
         let meta = Meta::of(tree, fd.as_fd(), of.id).map_err(io)?;
@@ -250,16 +287,17 @@ impl Source {
         };
         let mut cursor = cursor.unwrap_or_default();
         let deadline = Instant::now() + COMPARING;
-        let there = self.compare_file(line, of, (&meta, file.as_ref()), &mut cursor, deadline)?;
-        let mut draft = Draft::new(of, Some(&meta).filter(|_| !there || cursor.dirty));
+        if !self.compare_file(line, of, (&meta, file.as_ref()), &mut cursor, deadline)? {
+            return Ok(None);
+        }
+        // Whoever writes data changes times: they follow with the last of it.
+        cursor.dirty |= !cursor.differing.is_empty();
+        let mut draft = Draft::new(of, Some(&meta).filter(|_| cursor.dirty));
         if let Some(file) = &file {
-            self.put_data(file, &mut cursor, &mut draft, there).map_err(io)?;
+            put_data(file, &mut cursor, &mut draft).map_err(io)?;
         }
         let finished = cursor.differing.is_empty() && cursor.next >= extents::count(meta.size);
-        if !finished {
-            return Ok((draft, Some(cursor)));
-        }
-        Ok((draft.finish(), None))
+        Ok(Some(if finished { (draft.finish(), None) } else { (draft, Some(cursor)) }))
     }
 
     /// Compares from where the cursor stands on, until enough differs or the deadline is past. Returns whether the target has
@@ -272,77 +310,36 @@ impl Source {
         cursor: &mut FileCursor,
         deadline: Instant,
     ) -> Result<bool, Failure> {
-        let io = |errno| Failure::Io(of, errno);
         let count = extents::count(meta.size);
-        let enough =
-            |cursor: &FileCursor| cursor.differing.iter().map(|range| range.end - range.start).sum::<u64>() >= 16;
-        let mut asked = Vec::new();
-        let (mut first, mut there) = (true, true);
-        while first || !asked.is_empty() || (cursor.next < count && !enough(cursor) && Instant::now() < deadline) {
+        let mut asked = VecDeque::new();
+        let (mut there, mut begun) = (true, false);
+        loop {
             // The next digests are made while the other side makes its own.
-            let more = first || there && cursor.next < count && !enough(cursor) && Instant::now() < deadline;
-            if more && asked.len() < 2 {
+            let more = there && cursor.next < count && !cursor.is_enough() && Instant::now() < deadline;
+            if (!begun || more) && asked.len() < 2 {
                 let length = EXTENTS.min(count.saturating_sub(cursor.next));
                 let digests = match file {
                     Some(file) if length > 0 => {
-                        let (digests, read) = extents::digests(file.as_fd(), cursor.next, length).map_err(io)?;
+                        let read = extents::digests(file.as_fd(), cursor.next, length, meta.size);
+                        let (digests, read) = read.map_err(|errno| Failure::Io(of, errno))?;
                         Counters::add(&self.counters.read, read);
                         digests
                     }
                     _ => Vec::new(),
                 };
-                self.ask(line, &Question::Inode { of, meta: meta.digest(), first: cursor.next, extents: digests })?;
-                asked.push((cursor.next, length));
+                let (size, first) = (meta.size, cursor.next);
+                self.ask(line, &Question::Inode { of, meta: meta.digest(), size, first, extents: digests })?;
+                asked.push_back(cursor.next);
                 cursor.next += length;
-                first = false;
-                if asked.len() < 2 && there && cursor.next < count {
-                    continue;
-                }
+                begun = true;
+                continue;
             }
-            if asked.is_empty() {
-                break;
-            }
-            let (at, length) = asked.remove(0);
+            let Some(at) = asked.pop_front() else { return Ok(there) };
             let inode = answer::inode(&line.answer()?)?;
+            there &= inode.there;
             cursor.dirty |= !inode.same;
-            if inode.there {
-                inode.differing.iter().for_each(|extent| cursor.differs(at + u64::from(*extent)));
-            } else if let Some(file) = file {
-                there = false;
-                extents::with_data(file.as_fd(), at, length).map_err(io)?.into_iter().for_each(|e| cursor.differs(e));
-            }
+            inode.differing.iter().for_each(|extent| cursor.differs(at + u64::from(*extent)));
         }
-        if let Some(file) = file.filter(|_| !there) {
-            // There is nothing to compare with: all that holds data is to be sent.
-            let rest = count.saturating_sub(cursor.next).min(1 << 16);
-            extents::with_data(file.as_fd(), cursor.next, rest)
-                .map_err(io)?
-                .into_iter()
-                .for_each(|e| cursor.differs(e));
-            cursor.next += rest;
-        }
-        Ok(there)
-    }
-
-    /// Moves what differs from the cursor into the body, until that is full.
-    fn put_data(&self, file: &OwnedFd, cursor: &mut FileCursor, draft: &mut Draft, there: bool) -> Result<(), Errno> {
-        let mut done = 0;
-        'full: for range in &mut cursor.differing {
-            while range.start < range.end {
-                if draft.is_full() {
-                    break 'full;
-                }
-                let before = draft.len();
-                if !extents::write_out(file.as_fd(), range.start, draft.data())? && !there {
-                    draft.truncate(before);
-                }
-                cursor.dirty = true;
-                range.start += 1;
-            }
-            done += 1;
-        }
-        cursor.differing.drain(..done);
-        Ok(())
     }
 
     /// Sends a question, within the bandwidth.
@@ -373,4 +370,21 @@ impl Source {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         Ok(result)
     }
+}
+
+/// Moves what differs from the cursor into the body, until that is full.
+fn put_data(file: &OwnedFd, cursor: &mut FileCursor, draft: &mut Draft) -> Result<(), Errno> {
+    let mut done = 0;
+    for range in &mut cursor.differing {
+        while range.start < range.end && !draft.is_full() {
+            extents::write_out(file.as_fd(), range.start, draft.data())?;
+            range.start += 1;
+        }
+        if range.start < range.end {
+            break;
+        }
+        done += 1;
+    }
+    cursor.differing.drain(..done);
+    Ok(())
 }

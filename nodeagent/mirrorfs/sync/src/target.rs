@@ -88,7 +88,7 @@ impl Target {
             Question::Entries { of, entries } => side.entries(of.id, entries),
             Question::Census { of } => side.census(of.id),
             Question::Names { of, cookie } => side.names(of.id, *cookie),
-            Question::Inode { of, meta, first, extents } => side.inode(of.id, meta, *first, extents),
+            Question::Inode { of, meta, size, first, extents } => side.inode(of.id, meta, *size, (*first, extents)),
         };
         told.unwrap_or_else(|errno| answer::refuse(&format!("looking at {}: {errno}", question.of().id)))
     }
@@ -158,7 +158,11 @@ impl Side {
                 return Ok(if same { Led::Same } else { Led::Different });
             }
             if id.is_none() && self.find(named.id)?.is_none() {
-                return Ok(Led::Nameless);
+                let same = match named.sight {
+                    Some(wanted) => sight(self.tree(), &fd, named.id)?.1 == wanted,
+                    None => false,
+                };
+                return Ok(if same { Led::NamelessSame } else { Led::Nameless });
             }
         }
         Ok(if self.find(named.id)?.is_some() { Led::Elsewhere } else { Led::Absent })
@@ -207,13 +211,14 @@ impl Side {
         Ok(told.0)
     }
 
-    fn inode(&self, id: FileId, meta: &Digest, first: u64, asked: &[Digest]) -> Result<Vec<u8>, Errno> {
+    fn inode(&self, id: FileId, meta: &Digest, size: u64, (first, asked): (u64, &[Digest])) -> Result<Vec<u8>, Errno> {
         let mut found = Inode { there: false, same: false, differing: Vec::new() };
         if let Some(fd) = self.find(id)? {
             found.there = true;
             found.same = Meta::of(self.tree(), fd.as_fd(), id)?.digest() == *meta;
             if !asked.is_empty() && kind_of(&fd)? == FileType::RegularFile {
-                let (own, _) = extents::digests(reopen(&fd, OFlags::RDONLY)?.as_fd(), first, asked.len() as u64)?;
+                let file = reopen(&fd, OFlags::RDONLY)?;
+                let (own, _) = extents::digests(file.as_fd(), first, asked.len() as u64, size)?;
                 let pairs = own.iter().zip(asked).enumerate();
                 found.differing = pairs.filter(|(_, (a, b))| a != b).map(|(at, _)| at as u16).collect();
             } else {
@@ -239,19 +244,17 @@ impl Side {
 
     fn copy(&self, body: Body<'_>) -> Result<(), Errno> {
         let Object { id, .. } = body.of;
+        if body.is_empty() {
+            return Ok(());
+        }
         let _guard = self.locks.hold([Span::whole(id)]);
         let (meta, finished) = (body.meta.clone(), body.finished);
-        let there = match &meta {
+        let fd = match &meta {
             Some(meta) => self.find_like(id, meta.kind())?,
             None => self.find(id)?,
         };
-        let fd = match (there, &meta) {
-            (Some(fd), _) => fd,
-            (None, Some(meta)) => self.create_aside(id, meta)?,
-            // It was there when it was asked for: asked again, it will come whole.
-            (None, None) if finished => return Err(Errno::STALE),
-            (None, None) => return Ok(()),
-        };
+        // Its directory's copy makes it, or finds it under another id's name.
+        let fd = fd.ok_or(Errno::STALE)?;
         let mut file = None;
         for step in body {
             match step.map_err(|_| Errno::INVAL)? {
@@ -279,6 +282,11 @@ impl Side {
 
     fn change(&self, op: &Op<'_>) -> Result<(), Errno> {
         match *op {
+            Op::Create { birth, .. } | Op::Tmpfile { birth, .. } => {
+                let _birth = self.birth(birth.id);
+                // Its own copy was faster; its directory's gives it its name.
+                if self.find(birth.id)?.is_some() { Err(Errno::EXIST) } else { self.applier.apply(op) }
+            }
             // What it would copy may still be another thing here.
             Op::Copy { .. } => Err(Errno::STALE),
             // The source had nothing there: rename(2) would replace, or do nothing between two names of one inode.

@@ -138,7 +138,7 @@ impl Source {
             Err(errno) => return Err(io(errno)),
         };
         self.with_line(|line| {
-            self.ask(line, &Question::Inode { of, meta: meta.digest(), first: 0, extents: Vec::new() })?;
+            self.ask(line, &Question::Inode { of, meta: meta.digest(), size: 0, first: 0, extents: Vec::new() })?;
             let there = answer::inode(&line.answer()?)?;
             if there.there && !there.same {
                 found(of, Differs::Inode, None);
@@ -187,14 +187,13 @@ impl Source {
             let directory = FileType::from_raw_mode(entry.named.kind) == FileType::Directory;
             names_differ |= !matches!(led, Led::Same | Led::Different);
             match led {
-                // Its directory's copy makes it, and has its own copied where that is needed.
-                Led::Absent => {}
+                // Its directory's copy brings it, or its id, and has the rest of it copied.
+                Led::Absent | Led::Nameless | Led::NamelessSame => {}
                 // A directory that is there is compared when its turn comes.
-                _ if directory => queue.push(object),
-                Led::Different | Led::Nameless => found(object, Differs::Inode, None),
+                Led::Same | Led::Different | Led::Elsewhere if directory => queue.push(object),
+                Led::Same if entry.small => {}
                 Led::Same | Led::Elsewhere if !entry.small => self.judge_data(line, object, listing, &entry, found)?,
-                Led::Same => {}
-                Led::Elsewhere => found(object, Differs::Inode, None),
+                _ => found(object, Differs::Inode, None),
             }
         }
         Ok(names_differ)
