@@ -72,16 +72,30 @@ impl Side {
         }
     }
 
-    /// As `find`, of a certain type. What bears the id and is something else loses it.
-    pub fn find_like(&self, id: FileId, kind: FileType) -> Result<Option<OwnedFd>, Errno> {
+    /// As `find`, for one that can become like `meta`. What bears the id and can't loses it.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn find_like(&self, id: FileId, meta: &Meta) -> Result<Option<OwnedFd>, Errno> {
         let Some(fd) = self.find(id)? else { return Ok(None) };
-        if kind_of(&fd)? == kind {
+        if self.can_become(&fd, id, meta)? {
             return Ok(Some(fd));
         }
         rustix::fs::removexattr(proc_path(fd.as_fd()), ID_XATTR)?;
         self.tree().index.remove(id)?;
         self.applier.forget(id);
         Ok(None)
+    }
+
+    /// Whether type, device and link target are right: nothing can change those.
+    fn can_become(&self, fd: &OwnedFd, id: FileId, meta: &Meta) -> Result<bool, Errno> {
+        match meta.kind() {
+            kind @ (FileType::RegularFile | FileType::Directory) => Ok(kind_of(fd)? == kind),
+            kind => {
+                let there = Meta::of(self.tree(), fd.as_fd(), id)?;
+                Ok((there.kind(), there.rdev, &there.target) == (kind, meta.rdev, &meta.target))
+            }
+        }
     }
 
     /// Makes `name` in `directory` lead to the inode `id`.
@@ -97,14 +111,14 @@ impl Side {
         data: Option<&Sent<'_>>,
     ) -> Result<(), Errno> {
         let _birth = self.birth(id);
-        let wanted = self.find_like(id, meta.kind())?;
+        let wanted = self.find_like(id, meta)?;
         match open_entry(directory, name) {
             Ok(fd) => {
                 let there = self.tree().identity(fd.as_fd(), &sys::handle_of(fd.as_fd())?)?;
                 if there == Some(id) {
                     return Ok(());
                 }
-                if there.is_none() && wanted.is_none() && kind_of(&fd)? == meta.kind() {
+                if there.is_none() && wanted.is_none() && self.can_become(&fd, id, meta)? {
                     return self.tree().set_id(fd.as_fd(), id).map(drop);
                 }
                 self.set_aside(directory, name, &fd)?;
@@ -153,8 +167,6 @@ impl Side {
             kind => rustix::fs::mknodat(directory, name, kind, mode, meta.rdev)?,
         }
         let fd = open_entry(directory, name)?;
-        self.applier.forget(id);
-        self.tree().set_id(fd.as_fd(), id)?;
         if let Some(data) = data {
             let file = reopen(&fd, OFlags::RDWR)?;
             data.apply(file.as_fd())?;
@@ -163,6 +175,9 @@ impl Side {
             }
         }
         meta.apply(self.tree(), fd.as_fd(), id)?;
+        // Last: from now on changes find it, and none of them may be overwritten.
+        self.applier.forget(id);
+        self.tree().set_id(fd.as_fd(), id)?;
         Ok(fd)
     }
 

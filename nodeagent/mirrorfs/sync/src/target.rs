@@ -250,7 +250,7 @@ impl Side {
         let _guard = self.locks.hold([Span::whole(id)]);
         let (meta, finished) = (body.meta.clone(), body.finished);
         let fd = match &meta {
-            Some(meta) => self.find_like(id, meta.kind())?,
+            Some(meta) => self.find_like(id, meta)?,
             None => self.find(id)?,
         };
         // Its directory's copy makes it, or finds it under another id's name.

@@ -13,9 +13,15 @@ fn copy_plainly(a: &Path, b: &Path) {
     assert!(copied.unwrap().success());
 }
 
+/// Seeds of a test: `MIRRORFS_SEEDS=200` tries that many, from the first on.
+fn seeds(first: u64, usual: u64) -> std::ops::Range<u64> {
+    let count = std::env::var("MIRRORFS_SEEDS").ok().and_then(|count| count.parse().ok());
+    first..first + count.unwrap_or(usual)
+}
+
 #[test]
 fn an_empty_target_becomes_the_same() {
-    for seed in 1..=6 {
+    for seed in seeds(1, 6) {
         let mut pair = Pair::new(|a, _| mess(a, &mut Random::new(seed), 400), &[]);
         let source = pair.source(0);
         assert!(pair.driver.resync(&source, 1, true, || {}), "seed {seed}");
@@ -49,7 +55,7 @@ fn a_plain_copy_is_taken_over_without_sending_its_data() {
 
 #[test]
 fn what_the_target_changed_on_its_own_is_undone() {
-    for seed in 21..=26 {
+    for seed in seeds(21, 6) {
         let mut pair = Pair::new(
             |a, b| {
                 mess(a, &mut Random::new(seed), 300);
@@ -67,7 +73,7 @@ fn what_the_target_changed_on_its_own_is_undone() {
 
 #[test]
 fn a_walk_while_a_writer_goes_on() {
-    for seed in 31..=34 {
+    for seed in seeds(31, 4) {
         let mut pair = Pair::new(|a, _| mess(a, &mut Random::new(seed), 400), &[]);
         let source = pair.source(0);
         let mnt = pair.mnt();
@@ -80,7 +86,7 @@ fn a_walk_while_a_writer_goes_on() {
 
 #[test]
 fn what_the_log_names_is_enough_while_a_writer_goes_on() {
-    for seed in 41..=46 {
+    for seed in seeds(41, 6) {
         let mut pair = Pair::new(|a, _| mess(a, &mut Random::new(seed), 300), &[]);
         let mnt = pair.mnt();
         assert!(pair.driver.resync(&pair.source(0), 1, true, || {}));
