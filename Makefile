@@ -61,13 +61,17 @@ bench-agent: system-testbed controlplane ## What one agent costs with ten idle m
 	$(RUN)/python tests/bench/agent.py
 
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .pytest_tmp .import_linter_cache
 
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
 
 test-mirrorfs: system-rust ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
 	cd nodeagent/mirrorfs && cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs
+
+WHEELS := dist
+wheel-mirrorfs: system-rust | $(UV) ## The mirror's daemon as a Python wheel, into dist/
+	$(UV) build --quiet --wheel --out-dir $(WHEELS) nodeagent/mirrorfs
 
 bench-mirrorfs: system-rust ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
 	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Generator, Iterator
 import pytest
 import pytest_asyncio
 
+from farmstead_kube import connect
 from testbed.controlplane import BuildError, ControlPlane, programs
 from testbed.installation import install_farmstead
 from testbed.machines import Fabric, require_privileges
+from testbed.namespaces import empty_namespace
 from testbed.run import Run
 
 
@@ -57,11 +59,16 @@ async def installed(control_plane: ControlPlane) -> ControlPlane:
 
 
 @pytest_asyncio.fixture
-async def namespace(control_plane: ControlPlane) -> str:
-    """A fresh namespace, so that tests that share the API server don't meet."""
+async def namespace(control_plane: ControlPlane) -> AsyncIterator[str]:
+    """A fresh namespace, emptied at the end, so that tests that share the API server don't meet."""
     name = f"test-{secrets.token_hex(4)}"
     await control_plane.kubectl("create", "namespace", name)
-    return name
+    yield name
+    client = await connect(kubeconfig=control_plane.admin_kubeconfig, field_manager="test")
+    try:
+        await empty_namespace(client, name)
+    finally:
+        await client.close()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

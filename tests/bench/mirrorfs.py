@@ -25,7 +25,7 @@ from typing import Any
 
 WORKSPACE = Path(__file__).parents[2] / "nodeagent/mirrorfs"
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", WORKSPACE / "target")) / "release"
-STARTUP_SECONDS = 15.0
+STARTUP_SECONDS = 30.0
 
 FIO_WORKS = {
     "4K random write, QD1 (op/s)": ["--rw=randwrite", "--bs=4k"],
@@ -61,61 +61,101 @@ def make_key(base: Path, side: str) -> str:
     return hashlib.sha256(subprocess.run(command, check=True, capture_output=True).stdout).hexdigest()
 
 
+UIDS = {"a": "00000000-0000-0000-0000-00000000000a", "b": "00000000-0000-0000-0000-00000000000b"}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def start(base: Path, side: str, config: dict[str, Any], message: str) -> subprocess.Popen[bytes]:
-    """Starts one daemon and waits until it says `message`."""
-    path, log = base / f"{side}.json", base / f"{side}.log"
+@contextmanager
+def witness(base: Path) -> Iterator[dict[str, str]]:
+    """A stand-in for the API server, which is not what is measured; yields the configuration's part about it."""
+    record = {
+        "kind": "MirrorWitness",
+        "metadata": {"name": "mirror", "uid": "00000000-0000-0000-0000-0000000000e1"},
+        "spec": {
+            "members": [{"name": name, "nodeUID": uid} for name, uid in UIDS.items()],
+            "generation": 0,
+            "primary": "a",
+            "inSync": [],
+            "lineage": "00000000-0000-0000-0000-0000000000d1",
+            "nonce": "operator",
+        },
+    }
+    (base / "record.json").write_text(json.dumps(record))
+    command = [RELEASE / "examples/witness", base]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        server = child.stdout.readline().strip()
+        files = {"authorities": str(base / "witness-ca.pem"), "token": str(base / "witness-token")}
+        yield {"server": server, **files, "namespace": "bench", "name": "mirror"}
+        child.communicate()
+
+
+def start(base: Path, side: str, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Starts one daemon."""
+    path = base / f"{side}.json"
     path.write_text(json.dumps(config))
-    with log.open("wb") as output:
-        child = subprocess.Popen([RELEASE / "farmstead-mirrorfs", path], stderr=output)
+    with (base / f"{side}.log").open("wb") as output:
+        return subprocess.Popen([RELEASE / "farmstead-mirrorfs", path], stderr=output)
+
+
+def wait_for(base: Path, side: str, role: str) -> None:
+    """Waits until a daemon is in a role, and mounted where that serves."""
     deadline = time.monotonic() + STARTUP_SECONDS
-    while f'"{message}"' not in log.read_text():
-        if child.poll() is not None or time.monotonic() > deadline:
-            child.kill()
-            raise RuntimeError(f"{side} did not start:\n{log.read_text()}")
-        time.sleep(0.02)
-    return child
+    status: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        command = [str(RELEASE / "farmstead-mirrorfs"), str(base / f"{side}.json"), "status"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        status = json.loads(answer.stdout)["status"] if answer.returncode == 0 else {}
+        if status.get("role") == role and status["mounted"] == (role == "PRIM"):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{side} is not {role}: {status}\n{(base / f'{side}.log').read_text()}")
 
 
 @contextmanager
 def mirror(base: Path) -> Iterator[Path]:
     """A running mirror below `base`; yields its mounted directory."""
-    pins = {side: make_key(base, side) for side in ("a", "b")}
-    port = free_port()
+    pins = {side: make_key(base, side) for side in UIDS}
+    members = {side: {"name": side, "uid": uid, "address": f"127.0.0.1:{free_port()}"} for side, uid in UIDS.items()}
     children: list[subprocess.Popen[bytes]] = []
-    for side in ("a", "b"):
+    for side in UIDS:
         (base / side).mkdir()
-    try:
-        for side, role, peer, message in (("b", "secondary", "a", "listening"), ("a", "primary", "b", "mounted")):
-            config = {
-                "mirror": "00112233445566778899aabbccddeeff",
-                "role": role,
-                "generation": 1,
-                "directories": [{"path": str(base / side)}],
-                "state": str(base / f"state-{side}"),
-                "address": f"127.0.0.1:{port}",
-                "threads": 16,
-                "tls": {
-                    "certificate": str(base / f"{side}.crt"),
-                    "key": str(base / f"{side}.key"),
-                    "peerPins": [pins[peer]],
-                },
-            }
-            children.append(start(base, side, config, message))
-        yield base / "a"
-    finally:
-        for child in reversed(children):
-            child.terminate()
-            child.wait(timeout=90)
-        # Whatever a daemon that failed left behind: the folder below it must not be removed through it.
-        for left in (base / "a", base / "state-a/under-0", base / "state-b/under-0"):
-            if f" {left} " in Path("/proc/self/mounts").read_text():
-                subprocess.run(["umount", "--lazy", left], check=True)
+    with witness(base) as witness_part:
+        try:
+            for side, peer in (("b", "a"), ("a", "b")):
+                config = {
+                    "mirror": "00112233-4455-6677-8899-aabbccddeeff",
+                    "member": members[side],
+                    "peer": members[peer],
+                    "directories": [{"path": str(base / side)}],
+                    "state": str(base / f"state-{side}"),
+                    "threads": 16,
+                    "tls": {
+                        "certificate": str(base / f"{side}.crt"),
+                        "key": str(base / f"{side}.key"),
+                        "peerPins": [pins[peer]],
+                    },
+                    "witness": witness_part,
+                }
+                children.append(start(base, side, config))
+            wait_for(base, "a", "PRIM")
+            wait_for(base, "b", "SECOND")
+            yield base / "a"
+            # All of it was a mirror's work, not that of one that had lost its peer on the way.
+            wait_for(base, "a", "PRIM")
+        finally:
+            for child in children:
+                child.terminate()
+                child.wait(timeout=90)
+            # Whatever a daemon that failed left behind: the folder below it must not be removed through it.
+            for left in (base / "a", base / "state-a/under-0", base / "state-b/under-0"):
+                if f" {left} " in Path("/proc/self/mounts").read_text():
+                    subprocess.run(["umount", "--lazy", left], check=True)
 
 
 def fio(folder: Path, arguments: list[str], settings: Settings) -> float:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from farmstead_kube import FARM_CLUSTERS, FARM_NODES, MEMBERS, OPERATIONS, Client, Json, Selection
+from farmstead_kube import FARM_CLUSTERS, Client, Json
 from testbed.azure import AzureEmulator, Entry, Settings
 from testbed.azure.ids import parse_id
 from testbed.controlplane import ControlPlane
 from testbed.datacentre.files import RESOURCE_GROUP, azure_settings
 from testbed.farm import Farm, Replica
 from testbed.history import PATIENCE, History
+from testbed.namespaces import empty_namespace
 from testbed.run import Run
 from testbed.stand_in_agents import StandInAgents
 
@@ -34,7 +35,6 @@ class AzureFarm(Farm):
         super().__init__(run, control_plane, client, namespace)
         self.azure = AzureEmulator(Settings(delay=delay))
         self.history = History(client, namespace)
-        self.nodes: list[str] = []
 
     async def __aenter__(self) -> "AzureFarm":
         await self.azure.__aenter__()
@@ -42,7 +42,8 @@ class AzureFarm(Farm):
         subnets = [{"name": name, "properties": {"addressPrefix": prefix}} for name, prefix in SUBNETS.items()]
         properties = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "subnets": subnets}
         self.put("virtualNetworks", NETWORK, {"location": "eastus", "properties": properties})
-        self.nodes = [await self.machine(name) for name in ("a", "bb", "ccc")]
+        for name in ("a", "bb", "ccc"):
+            await self.machine(name)
         self.agents = StandInAgents(self.client, self.nodes)
         await self.agents.__aenter__()
         await self.history.__aenter__()
@@ -51,23 +52,11 @@ class AzureFarm(Farm):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
         await self.history.__aexit__(kind, error, trace)
         await self.agents.__aexit__()
+        await self.close()
         await self.azure.__aexit__(kind, error, trace)
-        for resource in (FARM_CLUSTERS, OPERATIONS, MEMBERS):
-            await self._clear(resource)
-        for node in self.nodes:
-            await self.client.delete(FARM_NODES, node)
-
-    async def _clear(self, resource: Any) -> None:
-        """Without an operator nobody else takes finalizers off."""
-        listing = await self.client.list(Selection(resource, namespace=self.namespace))
-        for item in listing.items:
-            name = item["metadata"]["name"]
-            await self.client.delete(resource, name, namespace=self.namespace)
-            if item["metadata"].get("finalizers"):
-                await self.client.patch(resource, name, {"metadata": {"finalizers": None}}, namespace=self.namespace)
+        await empty_namespace(self.client, self.namespace)
 
     # -- the operator
 

@@ -9,13 +9,14 @@ can be told from a crowd.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from azure.mgmt.network.models import AddressSpace, VirtualNetwork, VirtualNetwo
 
 from farmstead_api import FarmCluster, Member, parse
 from farmstead_api.member import MemberState, MemberStatus, Readiness
+from farmstead_api.names import AGENT_FIELD_MANAGER
 from farmstead_kube import FARM_CLUSTERS, FARM_NODES, Client, EventType, Json, Selection, Watch, connect
 from testbed.api_requests import requests
 from testbed.azure.client import EmulatorAdmin
@@ -34,6 +36,7 @@ from testbed.azure.sdk import network_client
 from testbed.child import Child
 from testbed.controlplane import ControlPlane
 from testbed.costs import Cost, cost, memory
+from testbed.farm import OPERATOR_GROUPS, OPERATOR_USER
 from testbed.run import Run
 from testbed.stand_in_agents import StandInAgents
 
@@ -41,7 +44,6 @@ ROOT = Path(__file__).parents[2]
 NAMESPACE = "bench"
 GROUP = "bench"
 NODES = 50
-USER = "system:serviceaccount:farmstead-system:farmstead-operator"
 PATIENCE = 300.0
 MARK = "change "
 
@@ -146,18 +148,15 @@ async def main(options: argparse.Namespace) -> None:
             network = await _network(admin)
             client = await connect(kubeconfig=control_plane.admin_kubeconfig, field_manager="bench")
             operator = _operator(run, control_plane, admin, network)
+            pids = {
+                "operator": operator.pid,
+                **control_plane.pids,
+                "emulator": azure.pid,
+                "load generator": os.getpid(),
+            }
             try:
-                await _measure(
-                    options,
-                    client,
-                    operator,
-                    {
-                        "operator": operator.pid,
-                        **control_plane.pids,
-                        "emulator": azure.pid,
-                        "load generator": os.getpid(),
-                    },
-                )
+                async with _machines(control_plane) as machines:
+                    await _measure(options, client, operator, machines=machines, pids=pids)
             except BaseException:
                 print(operator.log.read_text()[-1500:], file=sys.stderr)
                 raise
@@ -165,6 +164,18 @@ async def main(options: argparse.Namespace) -> None:
                 await operator.stop(grace_seconds=10)
                 await azure.stop(grace_seconds=5)
                 await client.close()
+
+
+@contextlib.asynccontextmanager
+async def _machines(control_plane: ControlPlane) -> AsyncIterator[dict[str, Client]]:
+    """What each machine's agent writes by: a name, a certificate and a connection of its own, as on real machines."""
+    async with contextlib.AsyncExitStack() as stack:
+        clients = {}
+        for node in (f"n{number}" for number in range(NODES)):
+            kubeconfig = control_plane.kubeconfig_for(user=f"farmstead:node:{node}", groups=["farmstead:nodes"])
+            clients[node] = await connect(kubeconfig=kubeconfig, field_manager=AGENT_FIELD_MANAGER)
+            stack.push_async_callback(clients[node].close)
+        yield clients
 
 
 async def _network(admin: EmulatorAdmin) -> str:
@@ -178,7 +189,7 @@ async def _network(admin: EmulatorAdmin) -> str:
 
 def _operator(run: Run, control_plane: ControlPlane, admin: EmulatorAdmin, network: str) -> Child:
     settings = {
-        "kubeconfig": str(control_plane.kubeconfig_for(user=USER)),
+        "kubeconfig": str(control_plane.kubeconfig_for(user=OPERATOR_USER, groups=OPERATOR_GROUPS)),
         "http": {"address": "127.0.0.1", "port": 0},
         "azure": {
             "subscriptionID": admin.subscription_id,
@@ -200,8 +211,15 @@ def _operator(run: Run, control_plane: ControlPlane, admin: EmulatorAdmin, netwo
     return Child(argv, log=run.folder / "operator.log", env=dict(os.environ))
 
 
-async def _measure(options: argparse.Namespace, client: Client, operator: Child, pids: Mapping[str, int]) -> None:
-    nodes = [f"n{number}" for number in range(NODES)]
+async def _measure(
+    options: argparse.Namespace,
+    client: Client,
+    operator: Child,
+    *,
+    machines: Mapping[str, Client],
+    pids: Mapping[str, int],
+) -> None:
+    nodes = list(machines)
     await asyncio.gather(
         *(client.apply(FARM_NODES, _farm_node(node, f"10.0.1.{number + 1}")) for number, node in enumerate(nodes))
     )
@@ -209,7 +227,7 @@ async def _measure(options: argparse.Namespace, client: Client, operator: Child,
     await _metrics(operator)
     print(f"  the operator is up after {time.monotonic() - begun:.1f} s, {cost(operator.pid)}", flush=True)
     shown = Shown()
-    async with StandInAgents(client, nodes) as agents:
+    async with StandInAgents(client, nodes, as_node=machines) as agents:
         follower = asyncio.create_task(shown.follow(client))
         phase = await Phase.begin(client, pids)
         wanted = [_cluster(number, options.members, nodes, options.balancers) for number in range(options.clusters)]

@@ -4,6 +4,7 @@ For tests of the operator over the real API server. Azure is added by `site`; ma
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -22,6 +23,8 @@ from testbed.controlplane import ControlPlane
 from testbed.run import Run
 
 OPERATOR_USER = "system:serviceaccount:farmstead-system:farmstead-operator"
+OPERATOR_GROUPS = ("system:serviceaccounts", "system:serviceaccounts:farmstead-system")
+"""A pod's, whose requests the API server queues apart from people's."""
 PATIENCE = 30.0
 
 T = TypeVar("T")
@@ -76,12 +79,13 @@ class Farm:
         self.pool = namespace
         """Label of this test's machines."""
         self.replicas: list[Replica] = []
+        self.nodes: list[str] = []
 
     # -- operator
 
     async def operator(self, name: str = "one", **settings: Any) -> Replica:
         """Start a replica."""
-        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER)
+        kubeconfig = self.control_plane.kubeconfig_for(user=OPERATOR_USER, groups=OPERATOR_GROUPS)
         content = {
             "kubeconfig": str(kubeconfig),
             "identity": f"{self.namespace}-{name}",
@@ -101,9 +105,12 @@ class Farm:
         self.replicas.remove(replica)
 
     async def close(self) -> None:
-        """End all replicas, gently, so that the next test need not wait for the Lease to run out."""
+        """End all replicas, gently: the next test need not wait for the Lease to run out. Take the machines away."""
         for replica in self.replicas:
             await replica.end(grace_seconds=15)
+        for node in self.nodes:
+            with contextlib.suppress(NotFound):
+                await self.client.delete(FARM_NODES, node)
 
     # -- objects
 
@@ -119,6 +126,7 @@ class Farm:
             },
         }
         await self.client.apply(FARM_NODES, body)
+        self.nodes.append(node)
         return node
 
     async def cluster(self, name: str = "web", **spec: Any) -> None:

@@ -6,7 +6,7 @@ of the API (revisions, operations carried out once, holds, Removed) and nothing 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,8 +34,12 @@ SYSTEM = "farmstead-system"
 class StandInAgents:
     """The agents of some machines, from `async with` to its end."""
 
-    def __init__(self, client: Client, nodes: Iterable[str], *, obey: bool = True) -> None:
+    def __init__(
+        self, client: Client, nodes: Iterable[str], *, obey: bool = True, as_node: Mapping[str, Client] | None = None
+    ) -> None:
+        """`as_node`: what each machine writes by, so that it is known by its own name; `client` where not given."""
         self._client = client
+        self._as_node = dict(as_node or {})
         self.nodes = set(nodes)
         self.obey = obey
         """Whether they act on what they see by themselves; a test may do it for them."""
@@ -70,13 +74,16 @@ class StandInAgents:
 
     async def _renew(self, node: str) -> None:
         await renew_lease(
-            self._client,
+            self._of(node),
             name=node,
             namespace=SYSTEM,
             holder=node,
             duration_seconds=LEASE_SECONDS,
             now=datetime.now(UTC),
         )
+
+    def _of(self, node: str) -> Client:
+        return self._as_node.get(node, self._client)
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -112,7 +119,7 @@ class StandInAgents:
         meta = member.metadata
         body: dict[str, Any] = {"metadata": {"name": meta.name, "namespace": meta.namespace}, "status": dump(status)}
         try:
-            await self._client.apply_status(MEMBERS, body)
+            await self._of(member.spec.node_name).apply_status(MEMBERS, body)
         except NotFound:
             return
 

@@ -134,7 +134,7 @@ class FarmClusterSpec(View, frozen=True):
     load_balancer: LoadBalancer | None = None
 
 
-class MemberSummary(View, frozen=True, omit_defaults=False):
+class MemberSummary(View, frozen=True):
     """One member as the cluster's status shows it."""
 
     name: str
@@ -148,7 +148,7 @@ class MemberSummary(View, frozen=True, omit_defaults=False):
     """Stopped or Drained while a person's Operation holds it; a Member that vanishes is drawn again with this hold."""
 
 
-class Backend(View, frozen=True, omit_defaults=False):
+class Backend(View, frozen=True):
     """What Azure says of one machine behind one listener."""
 
     listener: str

@@ -29,7 +29,7 @@ from farmstead_kube import (
 from farmstead_operator.balancers import Balancers
 from farmstead_operator.clusters.announcements import announcements
 from farmstead_operator.clusters.observed import CLUSTER_FINALIZER, Key, MemberWrite, Observed, Plan
-from farmstead_operator.clusters.plan import plan
+from farmstead_operator.clusters.plan import leads_on, plan
 from farmstead_operator.loops import Outcome
 from farmstead_operator.metrics import Metrics
 from farmstead_operator.observer import Observer
@@ -175,7 +175,7 @@ class Reconciler:
         except NotFound:
             return
         self._metrics.wrote(kind="FarmCluster", verb="apply")
-        self._stores.clusters.put_written(written)
+        self._stores.clusters.put_written(written, wakes=leads_on(cluster.status, status))
         regarding = Regarding(FARM_CLUSTERS, meta.name, meta.uid, meta.namespace)
         for entry in announcements(cluster.status, status):
             kind = EventKind.WARNING if entry.warning else EventKind.NORMAL

@@ -35,17 +35,21 @@ class Store(Generic[V]):
             return
         self._take(self.objects.get(new.metadata.key), new)
 
-    def put_written(self, body: Mapping[str, Any]) -> None:
-        """The answer to a write of our own, unless a watch was faster and has shown a later version already."""
+    def put_written(self, body: Mapping[str, Any], *, wakes: bool = True) -> None:
+        """The answer to a write of our own, unless a watch was faster and has shown a later version already.
+
+        `wakes`: whether what was written lets somebody do more.
+        """
         new = parse(self._view, body)
         old = self.objects.get(new.metadata.key)
         if old is None or old.metadata.uid != new.metadata.uid or _number(old) < _number(new):
-            self._take(old, new)
+            self._take(old, new, wakes=wakes)
 
-    def _take(self, old: V | None, new: V) -> None:
+    def _take(self, old: V | None, new: V, *, wakes: bool = True) -> None:
         if old is None or _version(old) != _version(new):
             self.objects[new.metadata.key] = new
-            self._changed(old, new)
+            if wakes:
+                self._changed(old, new)
 
     def remove(self, key: Key) -> None:
         """An object is gone."""

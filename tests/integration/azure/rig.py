@@ -45,6 +45,7 @@ class Site:
             gather_seconds=0.5,
             stalled_seconds=0.3,
             health_seconds=0.3,
+            health_every_seconds=0.02,
             longest_backoff_seconds=0.5,
         )
         self.writers = self.start()

@@ -37,7 +37,7 @@ from farmstead_api.member import (
 from farmstead_api.operation import OperationSpec, OperationTarget, OperationType
 from farmstead_operator.clusters.announcements import announcements
 from farmstead_operator.clusters.observed import BalancerFacts, Observed, Plan, Problem
-from farmstead_operator.clusters.plan import plan
+from farmstead_operator.clusters.plan import leads_on, plan
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 NODES = ("vm1", "vm2", "vm3")
@@ -420,3 +420,65 @@ def test_changes_are_announced_and_what_goes_on_is_not() -> None:
         ("RedundancyReady", "NoMemberReady", True),
         *[("MemberState", "MemberUnknown", True)] * 3,
     ]
+
+
+# -- what a written status leads to
+
+
+def _unready(now: Observed) -> Observed:
+    worse = {
+        name: changed(one, status=changed(one.status, readiness=Readiness.NOT_READY, message="refused"))
+        for name, one in now.members.items()
+    }
+    return replace(now, members=worse)
+
+
+def _azure(now: Observed, **facts: Any) -> Observed:
+    return replace(now, balancer=BalancerFacts(azure=AzureStatus(id="/lb", frontend_address="20.0.0.1"), **facts))
+
+
+STEPS = {
+    "first sight": observed(cluster()),
+    "first sight, with a load balancer": observed(balanced()),
+    "all well": settled(cluster()),
+    "members not ready": _unready(settled(cluster())),
+    "members not ready, behind a load balancer": _unready(settled(balanced())),
+    "the load balancer is there": _azure(settled(balanced()), in_place=True),
+    "the load balancer is refused": _azure(settled(balanced()), stalled=True, problem=Problem("No", "no")),
+    "agents silent": replace(settled(cluster()), silent=dict.fromkeys(NODES, "2026-11-23T11:00:00Z")),
+    "a machine leaves": replace(settled(cluster()), nodes={n: node(n, pool=n) for n in NODES} | {"vm1": node("vm1")}),
+    "deleted": replace(settled(cluster()), cluster=deleted(settled(cluster()).cluster)),
+    "deleted, all stopped": replace(
+        settled(cluster()),
+        cluster=deleted(settled(cluster()).cluster),
+        members={name: let_go(deleted(guarded(one))) for name, one in settled(cluster()).members.items()},
+    ),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_status_that_leads_to_nothing_can_be_written_without_another_pass(step: str) -> None:
+    now = STEPS[step]
+    decided = plan(now)
+    assert now.cluster is not None
+    assert decided.status is not None
+    after = plan(replace(now, cluster=changed(now.cluster, status=decided.status)))
+    more = after != decided
+    assert not more or leads_on(now.cluster.status, decided.status)
+
+
+def test_words_lead_to_nothing_and_a_machine_less_leads_to_its_release() -> None:
+    now = _unready(settled(cluster()))
+    decided = plan(now)
+    assert now.cluster is not None
+    assert decided.status is not None
+    assert decided.status != now.cluster.status
+    assert not leads_on(now.cluster.status, decided.status)
+
+    now = STEPS["deleted, all stopped"]
+    decided = plan(now)
+    assert now.cluster is not None
+    assert decided.status is not None
+    assert not decided.releases
+    assert leads_on(now.cluster.status, decided.status)
+    assert plan(replace(now, cluster=changed(now.cluster, status=decided.status))).releases

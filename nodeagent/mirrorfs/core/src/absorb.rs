@@ -4,7 +4,7 @@ use crate::checkpoint::Cut;
 use crate::event::{Action, Event, Notice, Order};
 use crate::guard::Mutation;
 use crate::ids::{Generation, Incarnation, Seq};
-use crate::intake::{Arrival, Intake};
+use crate::intake::{Arrival, Guards, Intake};
 use crate::message::{Frame, Message, Op, Outcome, Purpose, View};
 use crate::node::{Handing, Node, Trouble};
 use crate::resync::Phase;
@@ -19,10 +19,10 @@ impl Node {
             Event::Reconnected if self.on(Mutation::NoResend) => self.window.resend(),
             Event::Reconnected => {}
             Event::Persisted => self.disk = self.writing.take().unwrap_or(self.disk),
-            Event::LogPersisted => self.log.written(),
+            Event::LogPersisted => self.log_written(),
             Event::Read(read) => self.read(now, read),
             Event::Written(written) => self.written(now, written),
-            Event::Change { kind, object, body } => self.change(now, kind, object, body),
+            Event::Change { kind, object, also, body } => self.change(now, kind, (object, also), body),
             Event::Applied { seq, outcome, .. } => self.applied(now, seq, outcome),
             Event::Flushed { number } => self.flushed(number),
             Event::Compared { equal } => self.compared(equal),
@@ -72,23 +72,29 @@ impl Node {
         }
     }
 
+    fn log_written(&mut self) {
+        self.log.written();
+        self.window.logged();
+        self.intake.iter_mut().for_each(Intake::logged);
+    }
+
     fn meet(&mut self, now: Time, from: Incarnation, view: View) {
         self.peer.inc = Some(from);
         self.peer.view = Some(view);
         self.peer.heard = Some(now);
     }
 
-    /// An operation is taken in only from the followed primary's life, in its generation, and not below the fence.
+    /// An operation is taken in only from the followed primary's life, in its generation. The intake is closed before the fence
+    /// rises (`close_intake`), so nothing below it gets in.
     fn operation(&mut self, from: Incarnation, generation: Generation, low: Seq, op: Op) {
-        let fence = self.goal.fence.max(self.disk.fence);
-        let fenced = generation < fence && self.on(Mutation::FenceIgnored);
-        let (room, remembers) = (self.cfg.window, self.on(Mutation::ApplyTwice));
+        let room = self.cfg.window;
+        let guards = Guards { remembers: self.on(Mutation::ApplyTwice), in_order: self.on(Mutation::NoOrder) };
         let Some(intake) = self.intake.as_mut() else { return };
-        if intake.from != from || intake.generation != generation || fenced {
+        if intake.from != from || intake.generation != generation {
             return;
         }
         intake.trim(low);
-        if intake.arrive(op, room, remembers) == Arrival::Known {
+        if intake.arrive(op, room, guards) == Arrival::Known {
             self.send(Message::Acknowledgement { generation, seq: op.seq, outcome: Outcome::Done });
         }
     }

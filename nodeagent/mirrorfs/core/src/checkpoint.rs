@@ -28,12 +28,13 @@ impl Node {
     /// Begins a checkpoint when one is due, on the primary: after a join, then at intervals, or when the log is crowded.
     pub(crate) fn begin_checkpoint(&mut self, now: Time) -> bool {
         let due = self.next_cut.is_some_and(|at| now >= at) || self.log.is_crowded();
-        if !matches!(self.role, Role::Prim) || !due || self.cut.is_some() {
+        // A disk that failed (and a halted node serves on) has left the window with operations that it does not hold.
+        if !matches!(self.role, Role::Prim) || !due || self.cut.is_some() || self.trouble.is_some() {
             return false;
         }
         self.next_cut = self.cfg.checkpoint.map(|every| now + every);
         let number = self.goal.mark.checkpoint + 1;
-        self.log.cut(self.window.entries.values().map(|entry| entry.op.object));
+        self.log.cut(self.window.iter().flat_map(|entry| entry.op.objects()));
         let low = self.window.low();
         self.cut = Some(Cut { number, low, here: false, there: !self.on(Mutation::CheckpointAlone) });
         self.act(Action::Flush { number });

@@ -6,6 +6,7 @@
 //! reach the disk; the slots' layout is `slots`.
 
 use crate::ids::ObjectId;
+use crate::message::{Kind, Op};
 use crate::slots::{Reader, Slotted, Writer};
 use std::collections::BTreeSet;
 
@@ -73,18 +74,21 @@ pub struct DiffLog {
     now: Image,
     disk: Image,
     writing: Option<Image>,
+    /// `now` is not what was last given out to be written.
+    changed: bool,
     room: usize,
 }
 
 impl DiffLog {
     /// The log as it was found on disk.
     pub fn new(disk: Image, room: usize) -> Self {
-        DiffLog { now: disk.clone(), disk, writing: None, room }
+        DiffLog { now: disk.clone(), disk, writing: None, changed: false, room }
     }
 
     /// Notes that `object` is about to change. True once that is on disk: only then may it change.
     pub fn touch(&mut self, object: ObjectId) -> bool {
         if !self.now.current.full && !self.now.current.objects.contains(&object) {
+            self.changed = true;
             if self.now.current.objects.len() >= self.room {
                 self.now.current = Epoch { full: true, ..Epoch::default() };
             } else {
@@ -94,16 +98,27 @@ impl DiffLog {
         self.disk.names(object)
     }
 
+    /// Whether the disk's log covers what an operation changes; notes it if not. A barrier and a purge change nothing that counts.
+    pub fn covers(&mut self, op: &Op) -> bool {
+        if matches!(op.kind, Kind::Sync | Kind::Purge) {
+            return true;
+        }
+        // Every object is noted, also after one that is not on disk yet: one write is to cover them all.
+        op.objects().filter(|object| !self.touch(*object)).count() == 0
+    }
+
     /// Everything may differ from now on.
     pub fn lose(&mut self) {
         self.now = Image::unreadable();
+        self.changed = true;
     }
 
     /// What to write now, if anything changed and no write is under way.
     pub fn to_write(&mut self) -> Option<Image> {
-        if self.writing.is_some() || self.now == self.disk {
+        if self.writing.is_some() || !self.changed {
             return None;
         }
+        self.changed = false;
         self.writing = Some(self.now.clone());
         self.writing.clone()
     }
@@ -120,11 +135,13 @@ impl DiffLog {
         let current = Epoch { objects: unfinished.into_iter().collect(), full: false };
         let before = std::mem::replace(&mut self.now.current, current);
         self.now.previous.absorb(before);
+        self.changed = true;
     }
 
     /// Both sides confirmed the checkpoint.
     pub fn confirm(&mut self, keeps_current: bool) {
         self.now.previous = Epoch::default();
+        self.changed = true;
         if !keeps_current {
             self.now.current = Epoch::default();
         }

@@ -91,6 +91,8 @@ pub enum Event {
         kind: Kind,
         /// The object.
         object: ObjectId,
+        /// A second one, if it changes two.
+        also: Option<ObjectId>,
         /// The driver's handle.
         body: Body,
     },

@@ -93,8 +93,8 @@ mutations! {
     ApplyTwice,
     /// An operation is applied before those it depends on.
     NoOrder,
-    /// Operations of an older generation than the fence are applied.
-    FenceIgnored,
+    /// The intake is not closed before the fence rises: operations of an older generation are applied.
+    IntakeStaysOpen,
     /// The primary changes its own copy before its peer's.
     LocalFirst,
     /// A copy of another lineage is overwritten by itself.

@@ -39,6 +39,15 @@ pub enum Arrival {
     Dropped,
 }
 
+/// The guards that an arrival passes: switches for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Guards {
+    /// What was applied is not applied again.
+    pub remembers: bool,
+    /// Nothing overtakes what it depends on.
+    pub in_order: bool,
+}
+
 /// The operations of one primary's incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Intake {
@@ -50,12 +59,18 @@ pub struct Intake {
     pub open: bool,
     /// What is applied.
     pub applied: Applied,
-    /// What arrived and waits for what it depends on.
+    /// What arrived and has not begun.
     pub waiting: BTreeMap<Seq, Op>,
+    /// Of these, what waits for nothing.
+    ready: BTreeSet<Seq>,
+    /// Of these, what waits for the difference log.
+    unlogged: BTreeSet<Seq>,
+    /// Of these, what waits for an operation, by that operation.
+    blocked: BTreeMap<Seq, BTreeSet<Seq>>,
     /// What is being applied.
     pub applying: BTreeMap<Seq, Op>,
     /// What is applied here and perhaps not on the primary: no checkpoint may forget it yet.
-    pub recent: BTreeMap<Seq, ObjectId>,
+    pub recent: BTreeMap<Seq, Op>,
 }
 
 impl Intake {
@@ -68,14 +83,17 @@ impl Intake {
             open: true,
             applied,
             waiting: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            unlogged: BTreeSet::new(),
+            blocked: BTreeMap::new(),
             applying: BTreeMap::new(),
             recent: BTreeMap::new(),
         }
     }
 
     /// Takes an operation in, within `room` unfinished ones.
-    pub fn arrive(&mut self, op: Op, room: usize, remembers: bool) -> Arrival {
-        if remembers && self.applied.contains(op.seq) {
+    pub fn arrive(&mut self, op: Op, room: usize, guards: Guards) -> Arrival {
+        if guards.remembers && self.applied.contains(op.seq) {
             return Arrival::Known;
         }
         if self.applying.contains_key(&op.seq) {
@@ -84,13 +102,42 @@ impl Intake {
         if !self.open || self.waiting.len() + self.applying.len() >= room {
             return Arrival::Dropped;
         }
+        self.unqueue(op.seq);
         self.waiting.insert(op.seq, op);
+        if !guards.in_order || self.applied.contains(op.after) {
+            self.ready.insert(op.seq);
+        } else {
+            self.blocked.entry(op.after).or_default().insert(op.seq);
+        }
         Arrival::Taken
     }
 
-    /// What could be applied now.
-    pub fn ready(&self, in_order: bool) -> Vec<Op> {
-        self.waiting.values().filter(|op| !in_order || self.applied.contains(op.after)).copied().collect()
+    /// Sent again, an operation may wait for another one than before.
+    fn unqueue(&mut self, seq: Seq) {
+        let Some(before) = self.waiting.get(&seq) else { return };
+        self.ready.remove(&seq);
+        self.unlogged.remove(&seq);
+        if let Some(behind) = self.blocked.get_mut(&before.after) {
+            behind.remove(&seq);
+            if behind.is_empty() {
+                self.blocked.remove(&before.after);
+            }
+        }
+    }
+
+    /// The next one that may be applied, as far as order goes.
+    pub fn take_ready(&mut self) -> Option<Op> {
+        self.ready.pop_first().and_then(|seq| self.waiting.get(&seq).copied())
+    }
+
+    /// It waits until the difference log names its object.
+    pub fn wait_for_log(&mut self, seq: Seq) {
+        self.unlogged.insert(seq);
+    }
+
+    /// The difference log was written.
+    pub fn logged(&mut self) {
+        self.ready.append(&mut self.unlogged);
     }
 
     /// An operation is being applied.
@@ -105,7 +152,8 @@ impl Intake {
         let op = self.applying.remove(&seq)?;
         if applied {
             self.applied.insert(seq);
-            self.recent.insert(seq, op.object);
+            self.recent.insert(seq, op);
+            self.ready.extend(self.blocked.remove(&seq).unwrap_or_default());
         }
         Some(op)
     }
@@ -117,14 +165,16 @@ impl Intake {
 
     /// The objects that a checkpoint's cut must leave in the log.
     pub fn unfinished(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        let under_way = self.waiting.values().chain(self.applying.values()).map(|op| op.object);
-        self.recent.values().copied().chain(under_way)
+        self.recent.values().chain(self.waiting.values()).chain(self.applying.values()).flat_map(Op::objects)
     }
 
     /// Takes nothing more in and forgets what has not begun.
     pub fn close(&mut self) {
         self.open = false;
         self.waiting.clear();
+        self.ready.clear();
+        self.unlogged.clear();
+        self.blocked.clear();
     }
 }
 
@@ -135,7 +185,13 @@ mod tests {
     use crate::message::Kind;
 
     fn op(seq: u64, after: u64) -> Op {
-        Op { seq: Seq(seq), after: Seq(after), kind: Kind::Change, object: ObjectId(1), body: Body(seq) }
+        Op { seq: Seq(seq), after: Seq(after), kind: Kind::Change, object: ObjectId(1), also: None, body: Body(seq) }
+    }
+
+    const GUARDS: Guards = Guards { remembers: true, in_order: true };
+
+    fn ready(intake: &mut Intake) -> Vec<u64> {
+        std::iter::from_fn(|| intake.take_ready()).map(|op| op.seq.0).collect()
     }
 
     fn intake() -> Intake {
@@ -146,41 +202,42 @@ mod tests {
     fn dependent_operations_wait_and_independent_ones_overtake() {
         let mut intake = intake();
         for op in [op(3, 1), op(2, 0)] {
-            assert_eq!(intake.arrive(op, 8, true), Arrival::Taken);
+            assert_eq!(intake.arrive(op, 8, GUARDS), Arrival::Taken);
         }
-        assert_eq!(intake.ready(true), [op(2, 0)]);
-        intake.arrive(op(1, 0), 8, true);
+        assert_eq!(ready(&mut intake), [2]);
+        intake.arrive(op(1, 0), 8, GUARDS);
+        assert_eq!(ready(&mut intake), [1]);
         intake.start(Seq(1));
         intake.finish(Seq(1), true);
-        assert_eq!(intake.ready(true), [op(2, 0), op(3, 1)]);
+        assert_eq!(ready(&mut intake), [3]);
     }
 
     #[test]
     fn a_resent_operation_is_answered_and_not_applied() {
         let mut intake = intake();
-        intake.arrive(op(1, 0), 8, true);
+        intake.arrive(op(1, 0), 8, GUARDS);
         intake.start(Seq(1));
-        assert_eq!(intake.arrive(op(1, 0), 8, true), Arrival::Taken);
-        assert!(intake.ready(true).is_empty());
+        assert_eq!(intake.arrive(op(1, 0), 8, GUARDS), Arrival::Taken);
+        assert_eq!(ready(&mut intake), []);
         intake.finish(Seq(1), true);
-        assert_eq!(intake.arrive(op(1, 0), 8, true), Arrival::Known);
+        assert_eq!(intake.arrive(op(1, 0), 8, GUARDS), Arrival::Known);
     }
 
     #[test]
     fn the_room_is_bounded_and_a_closed_intake_takes_nothing() {
         let mut intake = intake();
-        assert_eq!(intake.arrive(op(1, 0), 1, true), Arrival::Taken);
-        assert_eq!(intake.arrive(op(2, 0), 1, true), Arrival::Dropped);
+        assert_eq!(intake.arrive(op(1, 0), 1, GUARDS), Arrival::Taken);
+        assert_eq!(intake.arrive(op(2, 0), 1, GUARDS), Arrival::Dropped);
         intake.close();
         assert!(intake.waiting.is_empty());
-        assert_eq!(intake.arrive(op(1, 0), 8, true), Arrival::Dropped);
+        assert_eq!(intake.arrive(op(1, 0), 8, GUARDS), Arrival::Dropped);
     }
 
     #[test]
     fn what_the_primary_may_not_have_stays_in_the_log() {
         let mut intake = intake();
         for seq in [1, 2] {
-            intake.arrive(op(seq, 0), 8, true);
+            intake.arrive(op(seq, 0), 8, GUARDS);
             intake.start(Seq(seq));
             intake.finish(Seq(seq), true);
         }
@@ -198,5 +255,20 @@ mod tests {
         }
         assert_eq!((applied.low, applied.above.len()), (Seq(3), 1));
         assert!(applied.contains(Seq(5)) && !applied.contains(Seq(4)));
+    }
+
+    #[test]
+    fn a_resent_operation_may_wait_for_another_one() {
+        let mut intake = intake();
+        intake.arrive(op(5, 4), 8, GUARDS);
+        assert_eq!(ready(&mut intake), []);
+        intake.arrive(op(5, 0), 8, GUARDS);
+        assert_eq!(ready(&mut intake), [5]);
+        intake.wait_for_log(Seq(5));
+        assert_eq!(ready(&mut intake), []);
+        intake.arrive(op(5, 3), 8, GUARDS);
+        intake.logged();
+        assert_eq!(ready(&mut intake), [], "it is not ready twice, nor before its turn");
+        assert_eq!((intake.blocked.len(), intake.waiting.len()), (1, 1));
     }
 }

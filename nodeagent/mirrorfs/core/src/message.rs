@@ -75,8 +75,18 @@ pub struct Op {
     pub kind: Kind,
     /// To what.
     pub object: ObjectId,
+    /// A second object that it changes (a rename from one directory to another). Logged, compared and copied like the first;
+    /// the order on it is the driver's: it holds both objects' locks.
+    pub also: Option<ObjectId>,
     /// The driver's handle for the content.
     pub body: Body,
+}
+
+impl Op {
+    /// Every object that it changes.
+    pub fn objects(&self) -> impl Iterator<Item = ObjectId> + use<> {
+        [Some(self.object), self.also].into_iter().flatten()
+    }
 }
 
 /// What became of an operation.

@@ -11,9 +11,10 @@ use crate::difflog::{DiffLog, Image};
 use crate::durable::{DataMark, Durable};
 use crate::event::{Action, Event, Notice, Order};
 use crate::guard::Mutation;
-use crate::ids::{Generation, Incarnation, NodeId};
+use crate::ids::{Generation, Incarnation, NodeId, Seq};
 use crate::intake::Intake;
 use crate::message::{Frame, Message, View};
+use crate::pump::Terms;
 use crate::record::Record;
 use crate::resync::Resync;
 use crate::role::{self, Role, RoleName};
@@ -103,6 +104,7 @@ pub struct Node {
     pub(crate) promise: Time,
     pub(crate) next_beacon: Time,
     pub(crate) window: Window,
+    pub(crate) terms: Terms,
     pub(crate) intake: Option<Intake>,
     pub(crate) log: DiffLog,
     pub(crate) resync: Option<Resync>,
@@ -119,7 +121,7 @@ pub struct Node {
     pub(crate) frozen: bool,
     pub(crate) gate: Option<Time>,
     pub(crate) put_off: bool,
-    out: Vec<Action>,
+    pub(crate) out: Vec<Action>,
 }
 
 impl Node {
@@ -151,6 +153,7 @@ impl Node {
             promise,
             next_beacon: start.now,
             window: Window::new(disk.generation),
+            terms: Terms::default(),
             intake: None,
             log,
             resync: None,
@@ -251,6 +254,33 @@ impl Node {
     /// Whether file operations of the application are answered.
     pub fn serves(&self) -> bool {
         self.may_reply()
+    }
+
+    /// Until when file operations may be answered, should no further event reach this node; `None`: not now.
+    pub fn serves_until(&self) -> Option<Time> {
+        match self.role {
+            Role::Prim | Role::Join => self.lease(),
+            Role::Alone(_) if self.may_reply() => Some(Time(i64::MAX)),
+            _ => None,
+        }
+    }
+
+    /// Whether an operation that arrived is still to be answered. If not, its sender has to send it again.
+    pub fn owes_answer(&self, generation: Generation, seq: Seq) -> bool {
+        let intake = self.intake.as_ref().filter(|intake| intake.generation == generation);
+        intake.is_some_and(|intake| intake.waiting.contains_key(&seq) || intake.applying.contains_key(&seq))
+    }
+
+    /// How the other member described itself last, and when.
+    pub fn peer_view(&self) -> Option<(View, Time)> {
+        self.peer.view.zip(self.peer.heard)
+    }
+
+    /// Whether this life of the peer may change this copy, in this generation, by other ways than operations (a resync's pieces).
+    pub fn takes_in(&self, from: Incarnation, generation: Generation) -> bool {
+        let intake = self.intake.as_ref().filter(|intake| intake.open && intake.from == from);
+        intake.is_some_and(|intake| intake.generation == generation)
+            && generation >= self.disk.fence.max(self.goal.fence)
     }
 
     /// Whose acknowledgement an operation needs before it is answered, besides the own.
@@ -382,7 +412,7 @@ impl Node {
         times.into_iter().for_each(shift);
         let times = [&mut self.answered, &mut self.granted, &mut self.peer.heard, &mut self.gate, &mut self.next_cut];
         times.into_iter().flatten().for_each(shift);
-        self.window.entries.values_mut().filter_map(|entry| entry.since.as_mut()).for_each(shift);
+        self.window.shift(by, floor);
         self.resync.iter_mut().filter_map(|resync| resync.frozen.as_mut()).for_each(shift);
         self.role.times_mut().into_iter().flatten().for_each(shift);
     }

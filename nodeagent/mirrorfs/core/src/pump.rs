@@ -12,6 +12,14 @@ use crate::role::Role;
 use crate::time::Time;
 use crate::window::{Here, There};
 
+/// What the role allows operations now. When it changes, every operation of the window may be able to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Terms {
+    sends: bool,
+    needs_both: bool,
+    may_reply: bool,
+}
+
 impl Node {
     /// An operation must be held by the peer before it is answered.
     pub(crate) fn needs_both(&self) -> bool {
@@ -40,15 +48,15 @@ impl Node {
     }
 
     /// The application wants something changed.
-    pub(crate) fn change(&mut self, now: Time, kind: Kind, object: ObjectId, body: Body) {
+    pub(crate) fn change(&mut self, now: Time, kind: Kind, objects: (ObjectId, Option<ObjectId>), body: Body) {
         let held = self.resync.as_ref().is_some_and(|resync| resync.holds_calls());
-        let room = self.window.entries.len() < self.cfg.window;
+        let room = self.window.len() < self.cfg.window;
         let serves = matches!(self.role, Role::Prim | Role::Join | Role::Alone(_));
         if !serves || held && self.on(Mutation::JoinBeforeDrained) || !room {
             self.put_off = true;
             return self.act(Action::Later { body });
         }
-        self.window.submit(kind, object, body, self.cfg.stall.map(|_| now));
+        self.window.submit(kind, objects, body, self.cfg.stall.map(|_| now));
     }
 
     /// Moves every operation as far as it may go. Returns whether the window shrank: a row may wait for that.
@@ -61,66 +69,69 @@ impl Node {
     }
 
     fn pump_window(&mut self) -> bool {
-        let before = self.window.entries.len();
-        for seq in self.window.entries.keys().copied().collect::<Vec<_>>() {
-            self.send_operation(seq);
-            self.apply_here(seq);
-            self.reply(seq);
+        let terms = Terms { sends: self.sends(), needs_both: self.needs_both(), may_reply: self.may_reply() };
+        if self.terms != terms {
+            self.terms = terms;
+            self.window.all_due();
         }
-        before != self.window.entries.len()
+        let before = self.window.len();
+        while let Some(seq) = self.window.take_due() {
+            self.send_operation(seq, terms);
+            self.apply_here(seq, terms);
+            self.reply(seq, terms);
+        }
+        before != self.window.len()
     }
 
-    fn send_operation(&mut self, seq: Seq) {
-        let due = |entry: &crate::window::Entry| entry.there == There::Unsent;
-        if !self.sends() || !self.window.entries.get(&seq).is_some_and(due) {
+    fn send_operation(&mut self, seq: Seq, terms: Terms) {
+        let Some(entry) = self.window.get(seq).filter(|entry| entry.there == There::Unsent && terms.sends) else {
+            return;
+        };
+        // A copy is read when it is sent: what came before must be in it.
+        if entry.op.kind == Kind::Copy && !self.window.in_turn(seq) {
             return;
         }
-        // A copy is read when it is sent: what came before must be in it.
-        let copy = self.window.entries[&seq].op.kind == Kind::Copy;
-        let (in_turn, generation) = (self.window.in_turn(seq), self.window.generation);
         self.window.link(seq);
-        let Some(entry) = self.window.entries.get_mut(&seq).filter(|_| !copy || in_turn) else { return };
-        entry.there = There::Sent;
-        let op = entry.op;
+        self.window.set_there(seq, There::Sent);
+        let Some(op) = self.window.get(seq).map(|entry| entry.op) else { return };
         if let Some(resync) = &mut self.resync {
-            resync.sent(seq, op.object);
+            resync.sent(op);
         }
-        let low = self.window.low();
-        self.send(Message::Operation { generation, low, op });
+        self.send(Message::Operation { generation: self.window.generation, low: self.window.low(), op });
     }
 
-    fn apply_here(&mut self, seq: Seq) {
-        let Some(entry) = self.window.entries.get(&seq) else { return };
-        let first = entry.there != There::Done && self.needs_both() && self.on(Mutation::LocalFirst);
+    fn apply_here(&mut self, seq: Seq, terms: Terms) {
+        let Some(entry) = self.window.get(seq) else { return };
+        // A barrier changes nothing: both sides are at work on it at once.
+        let first = entry.there != There::Done
+            && entry.op.kind != Kind::Sync
+            && terms.needs_both
+            && self.on(Mutation::LocalFirst);
         if entry.here != Here::Waiting || first || !self.window.in_turn(seq) {
             return;
         }
         let op = entry.op;
-        if !self.log.touch(op.object) && self.on(Mutation::LogAfterChange) {
-            return;
+        if !self.log.covers(&op) && self.on(Mutation::LogAfterChange) {
+            return self.window.wait_for_log(seq);
         }
-        if let Some(entry) = self.window.entries.get_mut(&seq) {
-            entry.here = Here::Applying;
-        }
+        self.window.set_here(seq, Here::Applying);
         self.act(Action::Apply { generation: self.window.generation, op });
     }
 
-    fn reply(&mut self, seq: Seq) {
-        let (needs_both, may_reply) = (self.needs_both(), self.may_reply());
-        let single = !self.on(Mutation::SyncOneSide);
-        let Some(entry) = self.window.entries.get_mut(&seq) else { return };
+    fn reply(&mut self, seq: Seq, terms: Terms) {
+        let Some(entry) = self.window.get(seq) else { return };
         let here = matches!(entry.here, Here::Done | Here::Failed);
-        let there = entry.there == There::Done || !needs_both || single && entry.op.kind == Kind::Sync;
-        let body = entry.op.body;
-        if entry.called && here && there && may_reply {
-            entry.called = false;
-            let done = entry.here == Here::Done;
+        let single = entry.op.kind == Kind::Sync && !self.on(Mutation::SyncOneSide);
+        let there = entry.there == There::Done;
+        let answers = entry.called && here && (there || !terms.needs_both || single) && terms.may_reply;
+        let (body, done, called) = (entry.op.body, entry.here == Here::Done, entry.called && !answers);
+        if answers {
+            self.window.replied(seq);
             self.act(Action::Reply { body, done });
         }
-        let travels = self.needs_both() || self.sends();
-        let Some(entry) = self.window.entries.get(&seq) else { return };
-        if !entry.called && here && (entry.there == There::Done || !travels) {
-            self.window.entries.remove(&seq);
+        let travels = terms.needs_both || terms.sends;
+        if !called && here && (there || !travels) {
+            self.window.finish(seq);
         }
     }
 
@@ -130,10 +141,12 @@ impl Node {
         if let Some(resync) = &mut self.resync {
             resync.answered(seq, outcome, counts);
         }
-        let Some(entry) = self.window.entries.get_mut(&seq).filter(|entry| entry.there == There::Sent) else { return };
+        if self.window.get(seq).is_none_or(|entry| entry.there != There::Sent) {
+            return;
+        }
         match outcome {
-            Outcome::Done => entry.there = There::Done,
-            Outcome::NotYet if self.resync.is_some() => entry.there = There::Done,
+            Outcome::Done => self.window.set_there(seq, There::Done),
+            Outcome::NotYet if self.resync.is_some() => self.window.set_there(seq, There::Done),
             // In sync a peer that can't do what this node does is a lost peer; it says so in its view as well.
             Outcome::NotYet | Outcome::Refused | Outcome::DiskError => {
                 if let Some(view) = &mut self.peer.view {
@@ -152,14 +165,12 @@ impl Node {
     }
 
     fn applied_here(&mut self, now: Time, seq: Seq, outcome: Outcome) {
-        let Some(entry) = self.window.entries.get_mut(&seq).filter(|entry| entry.here == Here::Applying) else {
-            return;
-        };
-        entry.here = if outcome == Outcome::Done { Here::Done } else { Here::Failed };
-        let object = entry.op.object;
+        let Some(entry) = self.window.get(seq).filter(|entry| entry.here == Here::Applying) else { return };
+        let objects = (entry.op.object, entry.op.also);
+        self.window.set_here(seq, if outcome == Outcome::Done { Here::Done } else { Here::Failed });
         // The peer did it and this node could not: the peer's copy is mended from ours at once.
         if outcome == Outcome::Refused && self.needs_both() {
-            self.window.submit(Kind::Copy, object, Body(0), self.cfg.stall.map(|_| now));
+            self.window.submit(Kind::Copy, objects, Body(0), self.cfg.stall.map(|_| now));
         }
     }
 
@@ -177,17 +188,15 @@ impl Node {
     }
 
     fn pump_intake(&mut self) {
-        let Some(intake) = &self.intake else { return };
+        let Some(intake) = &mut self.intake else { return };
         let generation = intake.generation;
-        for op in intake.ready(self.on(Mutation::NoOrder)) {
-            let logged = self.log.touch(op.object) || op.kind == Kind::Purge;
-            if !logged && self.on(Mutation::LogAfterChange) {
+        while let Some(op) = intake.take_ready() {
+            if !self.log.covers(&op) && self.cfg.on(Mutation::LogAfterChange) {
+                intake.wait_for_log(op.seq);
                 continue;
             }
-            if let Some(intake) = &mut self.intake {
-                intake.start(op.seq);
-            }
-            self.act(Action::Apply { generation, op });
+            intake.start(op.seq);
+            self.out.push(Action::Apply { generation, op });
         }
     }
 
@@ -201,15 +210,15 @@ impl Node {
 
     /// Every call that waits gets EIO.
     pub(crate) fn fail_calls(&mut self) {
-        let calls: Vec<_> = self.window.entries.values().filter(|e| e.called).map(|e| e.op.body).collect();
+        let calls: Vec<_> = self.window.iter().filter(|e| e.called).map(|e| e.op.body).collect();
         calls.into_iter().for_each(|body| self.act(Action::Reply { body, done: false }));
-        self.window.entries.clear();
+        self.window.clear();
     }
 
     fn offer_room(&mut self) {
         let held = self.resync.as_ref().is_some_and(|resync| resync.holds_calls());
         let serves = matches!(self.role, Role::Prim | Role::Join | Role::Alone(_));
-        if self.put_off && serves && !held && self.window.entries.len() < self.cfg.window {
+        if self.put_off && serves && !held && self.window.len() < self.cfg.window {
             self.put_off = false;
             self.act(Action::Room);
         }

@@ -4,7 +4,7 @@
 //! not apply yet rejoins the set; the resync is over when the set is empty while new calls wait (the freeze).
 
 use crate::ids::{Incarnation, ObjectId};
-use crate::message::Outcome;
+use crate::message::{Op, Outcome};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub struct Resync {
     /// The walk still names objects.
     pub walking: bool,
     /// Operations of the window that were sent as part of this.
-    pub flying: BTreeMap<Seq, ObjectId>,
+    pub flying: BTreeMap<Seq, (ObjectId, Option<ObjectId>)>,
     /// When the freeze, if any, began.
     pub frozen: Option<Time>,
     /// The grant that came, by the send time of what asked for it.
@@ -70,16 +70,22 @@ impl Resync {
         if self.phase == Phase::Copying && self.flying.len() < COPIES { self.set.pop_first() } else { None }
     }
 
+    /// The copy of an object is on its way.
+    pub fn begun(&mut self, seq: Seq, object: ObjectId) {
+        self.flying.insert(seq, (object, None));
+    }
+
     /// An operation was sent to the target.
-    pub fn sent(&mut self, seq: Seq, object: ObjectId) {
-        self.flying.insert(seq, object);
+    pub fn sent(&mut self, op: Op) {
+        self.flying.insert(op.seq, (op.object, op.also));
     }
 
     /// The target answered. What it could not apply rejoins the set, and the freeze is off.
     pub fn answered(&mut self, seq: Seq, outcome: Outcome, not_yet_counts: bool) {
-        let Some(object) = self.flying.remove(&seq) else { return };
+        let Some((object, also)) = self.flying.remove(&seq) else { return };
         if outcome == Outcome::NotYet && not_yet_counts {
             self.set.insert(object);
+            self.set.extend(also);
             self.phase = Phase::Copying;
             self.frozen = None;
         }
@@ -112,7 +118,7 @@ mod tests {
         let mut begun = 0;
         while let Some(object) = resync.next_copy() {
             begun += 1;
-            resync.sent(Seq(begun), object);
+            resync.begun(Seq(begun), object);
         }
         assert_eq!((begun, resync.set.len()), (8, 12));
     }
@@ -121,13 +127,13 @@ mod tests {
     fn what_was_not_applied_yet_rejoins_and_ends_the_freeze() {
         let mut resync = copying(1);
         let object = resync.next_copy().expect("one object");
-        resync.sent(Seq(1), object);
+        resync.begun(Seq(1), object);
         assert!(!resync.is_settled());
         resync.phase = Phase::Freezing;
         resync.answered(Seq(1), Outcome::NotYet, true);
         assert_eq!((resync.phase, resync.set.len(), resync.is_settled()), (Phase::Copying, 1, false));
         let object = resync.next_copy().expect("again");
-        resync.sent(Seq(2), object);
+        resync.begun(Seq(2), object);
         resync.answered(Seq(2), Outcome::Done, true);
         assert!(resync.is_settled());
     }

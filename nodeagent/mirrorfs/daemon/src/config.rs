@@ -1,20 +1,17 @@
 //! The daemon's configuration: one JSON file, read once, every mistake named.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use mirror_core::config::Acknowledgement;
+use mirror_core::{Config as Protocol, Span};
+use mirror_witness::Client;
+use mirror_witness::http::Endpoint;
 use mirrorfs_net::tls::{Identity, KeyPin};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
-
-/// What this node is told to be, until the protocol core decides it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Role {
-    Primary,
-    Secondary,
-}
 
 /// One replicated directory; both machines list them in the same order.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +21,18 @@ pub struct Directory {
     /// Paths below it that exist on the primary alone.
     #[serde(default)]
     pub exclude: Vec<String>,
+}
+
+/// A member of the mirror.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Member {
+    /// Its name in the witness record, for people.
+    pub name: String,
+    /// Its node's UID, as in the witness record.
+    pub uid: String,
+    /// Where it listens to its peer: TCP.
+    pub address: SocketAddr,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -36,33 +45,75 @@ pub struct Tls {
     pub peer_pins: Vec<String>,
 }
 
+/// Where the witness record is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Witness {
+    /// `https://HOST:PORT` of the API server.
+    pub server: String,
+    /// PEM file of the authorities that may have issued its certificate.
+    pub authorities: PathBuf,
+    /// File of the bearer token, read at each request.
+    pub token: PathBuf,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// What a returned operation promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Promise {
+    /// Held by both kernels.
+    #[default]
+    Memory,
+    /// On both disks.
+    Disk,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// The mirror's uid: 32 hexadecimal digits, dashes allowed.
+    /// The mirror's UID.
     pub mirror: String,
-    pub role: Role,
-    pub generation: u64,
+    /// This member, and the other one.
+    pub member: Member,
+    pub peer: Member,
     pub directories: Vec<Directory>,
-    /// A folder for what this daemon keeps while it runs (private mounts of the directories).
+    /// A folder for what this daemon keeps: private mounts of the directories, state, difference log, control socket.
     pub state: PathBuf,
-    /// The secondary's address: it listens there, the primary connects to it.
-    pub address: SocketAddr,
     pub tls: Tls,
+    pub witness: Witness,
+    #[serde(default)]
+    pub acknowledgement: Promise,
+    /// L: how long a primary that hears nothing may serve, seconds.
+    #[serde(default = "default_lease_seconds")]
+    pub lease_seconds: f64,
+    /// How long an operation may stay unacknowledged before the peer counts as lost, seconds.
+    #[serde(default = "default_stall_seconds")]
+    pub stall_seconds: f64,
+    /// How long a node whose memory was lost waits for its peer before it takes over (`Memory`), seconds.
+    #[serde(default = "default_crash_hold_seconds")]
+    pub crash_hold_seconds: f64,
     /// FUSE threads for each directory, each with a connection of its own.
     #[serde(default = "default_threads")]
     pub threads: usize,
-    /// How long the peer may take for one answer, seconds.
-    #[serde(default = "default_stall_seconds")]
-    pub stall_seconds: u64,
+    /// Where Prometheus metrics are served over HTTP; nowhere if left out.
+    pub metrics: Option<SocketAddr>,
 }
 
 fn default_threads() -> usize {
     8
 }
 
-fn default_stall_seconds() -> u64 {
-    10
+fn default_lease_seconds() -> f64 {
+    3.0
+}
+
+fn default_stall_seconds() -> f64 {
+    10.0
+}
+
+fn default_crash_hold_seconds() -> f64 {
+    120.0
 }
 
 impl Config {
@@ -79,7 +130,10 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        self.mirror_id()?;
+        uuid("mirror", &self.mirror)?;
+        if uuid("member.uid", &self.member.uid)? == uuid("peer.uid", &self.peer.uid)? {
+            return Err("peer.uid: the same as member.uid".into());
+        }
         if self.directories.is_empty() || self.directories.len() > usize::from(u16::MAX) {
             return Err("directories: name at least one".into());
         }
@@ -89,15 +143,60 @@ impl Config {
         if !(1..=64).contains(&self.threads) {
             return Err("threads: between 1 and 64".into());
         }
-        Ok(())
+        if !(0.5..=120.0).contains(&self.lease_seconds) {
+            return Err("leaseSeconds: between 0.5 and 120".into());
+        }
+        if self.stall_seconds < self.lease_seconds || !(0.0..=86_400.0).contains(&self.crash_hold_seconds) {
+            return Err("stallSeconds: at least leaseSeconds; crashHoldSeconds: between 0 and 86400".into());
+        }
+        self.witness.split().map(drop)
     }
 
-    /// The mirror's uid as bytes.
+    /// The control socket.
+    pub fn control(&self) -> PathBuf {
+        self.state.join("control.sock")
+    }
+
+    /// The mirror's UID as bytes.
+    pub fn mirror_id(&self) -> [u8; 16] {
+        uuid("mirror", &self.mirror).unwrap_or_default().to_be_bytes()
+    }
+
+    /// The two members' UIDs: this one's and the peer's.
+    pub fn members(&self) -> [u128; 2] {
+        [&self.member.uid, &self.peer.uid].map(|text| uuid("uid", text).unwrap_or_default())
+    }
+
+    /// What the protocol core is told.
+    pub fn protocol(&self) -> Protocol {
+        let span = |seconds: f64| Span((seconds * 1_000.0) as i64);
+        let acknowledgement = match self.acknowledgement {
+            Promise::Memory => Acknowledgement::Memory,
+            Promise::Disk => Acknowledgement::Disk,
+        };
+        Protocol {
+            beacon: span(self.lease_seconds / 6.0),
+            lease: span(self.lease_seconds),
+            stop_budget: span((self.lease_seconds / 30.0).max(0.02)),
+            stall: Some(span(self.stall_seconds)),
+            crash_hold: span(self.crash_hold_seconds),
+            acknowledgement,
+            ..Protocol::default()
+        }
+    }
+
+    /// The client of the witness record. Its whole exchange takes at most a quarter of the lease.
     ///
     /// # Errors
-    /// A sentence when it is none.
-    pub fn mirror_id(&self) -> Result<[u8; 16], String> {
-        hexadecimal(&self.mirror.replace('-', "")).map_err(|error| format!("mirror: {error}"))
+    /// A sentence: the authorities can't be read, or the name is not resolved (yet).
+    pub fn witness_client(&self) -> Result<Client, String> {
+        let (host, port) = self.witness.split()?;
+        let told = |error| format!("witness.server {}: {error}", self.witness.server);
+        let addresses = (host, port).to_socket_addrs().map_err(|error| told(error.to_string()))?;
+        let address = addresses.into_iter().next().ok_or_else(|| told("no address".into()))?;
+        let deadline = Duration::from_secs_f64((self.lease_seconds / 4.0).max(0.3));
+        let endpoint = Endpoint::new(address, host, &self.witness.authorities, deadline)?;
+        Ok(Client::new(endpoint, &self.witness.namespace, &self.witness.name, self.witness.token.clone()))
     }
 
     /// Certificate, key and pins.
@@ -116,6 +215,19 @@ impl Config {
     }
 }
 
+impl Witness {
+    fn split(&self) -> Result<(&str, u16), String> {
+        let wrong = || format!("witness.server: {:?} is not https://HOST:PORT", self.server);
+        let (host, port) =
+            self.server.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':')).ok_or_else(wrong)?;
+        Ok((host, port.trim_end_matches('/').parse().map_err(|_| wrong())?))
+    }
+}
+
+fn uuid(what: &str, text: &str) -> Result<u128, String> {
+    mirror_witness::object::uuid(text).ok_or_else(|| format!("{what}: {text:?} is no UUID"))
+}
+
 fn hexadecimal<const N: usize>(text: &str) -> Result<[u8; N], String> {
     let wrong = || format!("{text:?} is not {} hexadecimal digits", N * 2);
     if text.len() != N * 2 || !text.is_ascii() {
@@ -132,8 +244,11 @@ fn hexadecimal<const N: usize>(text: &str) -> Result<[u8; N], String> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"{"mirror": "00112233-4455-6677-8899-aabbccddeeff", "role": "primary", "generation": 1,
-        "directories": [{"path": "/data", "exclude": ["pid"]}], "state": "/run/x", "address": "127.0.0.1:1",
+    const GOOD: &str = r#"{"mirror": "00112233-4455-6677-8899-aabbccddeeff",
+        "member": {"name": "vm1", "uid": "00000000-0000-0000-0000-000000000001", "address": "127.0.0.1:1"},
+        "peer": {"name": "vm2", "uid": "00000000-0000-0000-0000-000000000002", "address": "127.0.0.1:2"},
+        "directories": [{"path": "/data", "exclude": ["pid"]}], "state": "/run/x",
+        "witness": {"server": "https://10.0.0.1:6443", "authorities": "ca", "token": "t", "namespace": "n", "name": "shop"},
         "tls": {"certificate": "c", "key": "k", "peerPins": []}}"#;
 
     fn read(text: &str) -> Result<Config, String> {
@@ -145,8 +260,12 @@ mod tests {
     #[test]
     fn a_whole_configuration_is_taken_as_it_is() {
         let config = read(GOOD).unwrap();
-        assert_eq!((config.role, config.threads, config.stall_seconds), (Role::Primary, 8, 10));
-        assert_eq!(config.mirror_id().unwrap()[..2], [0x00, 0x11]);
+        assert_eq!((config.threads, config.acknowledgement), (8, Promise::Memory));
+        assert_eq!(config.mirror_id()[..2], [0x00, 0x11]);
+        assert_eq!(config.members(), [1, 2]);
+        let protocol = config.protocol();
+        assert_eq!((protocol.lease, protocol.beacon, protocol.stall), (Span(3_000), Span(500), Some(Span(10_000))));
+        assert_eq!(config.witness.split(), Ok(("10.0.0.1", 6443)));
     }
 
     #[test]
@@ -154,8 +273,10 @@ mod tests {
         for (from, to, named) in [
             ("/data", "data", "absolute"),
             ("ddeeff", "ddeef", "mirror"),
-            ("\"generation\"", "\"generashun\"", "generashun"),
-            ("\"primary\"", "\"boss\"", "boss"),
+            ("\"state\"", "\"stait\"", "stait"),
+            ("000000000002", "000000000001", "peer.uid"),
+            ("https://10.0.0.1:6443", "10.0.0.1:6443", "witness.server"),
+            ("\"state\":", "\"leaseSeconds\": 0, \"state\":", "leaseSeconds"),
         ] {
             let error = read(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(named), "{error}");

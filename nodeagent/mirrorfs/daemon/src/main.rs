@@ -1,27 +1,68 @@
-//! `farmstead-mirrorfs CONFIG`: one mirror on one machine, until SIGTERM.
+//! `farmstead-mirrorfs CONFIG`: one mirror on one machine, until SIGTERM. `farmstead-mirrorfs CONFIG VERB` speaks to it.
 //!
-//! The role is told, not decided: leases, witness, takeover and resync come from the protocol core and are not here yet.
-//! So a primary that loses its peer acknowledges nothing more and says so; it never goes on alone.
+//! Here everything is put together: the protocol core and its lock (`driver`), FUSE threads that step it (`session`), what
+//! comes from the peer (`intake`), threads with one job each (`hands`, `control`, `machine`, `resync`), the control socket.
 
+mod cgroup;
+mod clock;
 mod config;
+mod control;
 mod copies;
+mod driver;
+mod gate;
+mod hands;
+mod intake;
 mod log;
-mod peer;
-mod primary;
-mod secondary;
+mod machine;
+mod metrics;
+mod resync;
+mod session;
+mod socket;
+mod start;
+mod status;
 mod under;
+mod wire;
 
 use std::process::ExitCode;
 
-use config::{Config, Role};
+use config::Config;
+use serde_json::json;
+
+const USAGE: &str = "usage: farmstead-mirrorfs CONFIG.json [VERB]
+  without a verb: the daemon
+  status | switchover | stop | overwrite: speaks to the daemon of this configuration
+  force OPERATION | force-local OPERATION: become primary (the other machine is off for certain)
+  recreated-witness UID | replace-peer UID";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let (Some(path), None) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: farmstead-mirrorfs CONFIG.json");
-        return ExitCode::from(2);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words[..] {
+        [config] if !config.starts_with('-') => Config::read(config.as_ref()).and_then(start::run),
+        [config, ref order @ ..] if !order.is_empty() => match client(config, order) {
+            Some(result) => {
+                return match result {
+                    Ok(answer) => {
+                        println!("{answer:#}");
+                        ExitCode::SUCCESS
+                    }
+                    Err(reason) => {
+                        eprintln!("{reason}");
+                        ExitCode::FAILURE
+                    }
+                };
+            }
+            None => {
+                eprintln!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
     };
-    match run(path.as_ref()) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             log::error("stopped", &[("reason", &reason)]);
@@ -30,16 +71,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(path: &std::path::Path) -> Result<(), String> {
-    let config = Config::read(path)?;
-    // Taken before any thread starts, so that no signal is missed.
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
-        .map_err(|error| format!("signals: {error}"))?;
-    let wait = move || {
-        signals.forever().next();
+/// `None` where the words are no order.
+fn client(config: &str, order: &[&str]) -> Option<Result<serde_json::Value, String>> {
+    let (verb, fields) = match order {
+        [verb @ ("status" | "switchover" | "stop" | "overwrite")] => (*verb, json!({})),
+        // Whoever types this on the machine itself says that the other one is off.
+        ["force", operation] => {
+            ("force", json!({"operation": operation, "confirmedOff": true, "peerLeaseFresh": false}))
+        }
+        ["force-local", operation] => ("forceLocal", json!({"operation": operation})),
+        ["recreated-witness", uid] => ("recreatedWitness", json!({"uid": uid})),
+        ["replace-peer", uid] => ("replacePeer", json!({"uid": uid})),
+        _ => return None,
     };
-    match config.role {
-        Role::Primary => primary::run(&config, wait),
-        Role::Secondary => secondary::run(&config, wait),
-    }
+    Some(Config::read(config.as_ref()).and_then(|config| socket::ask(&config.control(), verb, fields)))
 }

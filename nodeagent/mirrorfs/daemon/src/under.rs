@@ -6,6 +6,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use mirrorfs_fs::device::TYPE;
 use mirrorfs_fs::tree::Tree;
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -31,6 +32,36 @@ pub fn open(state: &Path, number: usize, directory: &Path) -> Result<Tree, Strin
         rustix::mount::mount_change(&private, private_flag).map_err(|errno| told("private mount of", errno))?;
     }
     Tree::open(&private).map_err(|errno| told("directory", errno))
+}
+
+/// Takes away what a former life of this daemon left mounted over a directory.
+///
+/// # Errors
+/// A sentence that names the directory.
+pub fn clear(directory: &Path) -> Result<(), String> {
+    let told = |what: &str| format!("{}: {what}", directory.display());
+    loop {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(|error| told(&error.to_string()))?;
+        // The last line that names the directory is what lies on top.
+        let over = mounts.lines().rev().find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            (fields.next().map(unescape).as_deref() == directory.as_os_str().to_str())
+                .then(|| fields.next() == Some(TYPE))
+        });
+        if over != Some(true) {
+            return Ok(());
+        }
+        let flags = UnmountFlags::DETACH | UnmountFlags::FORCE;
+        rustix::mount::unmount(directory, flags).map_err(|errno| told(&format!("a stale mount stays: {errno}")))?;
+    }
+}
+
+/// `/proc/mounts` writes blanks and the like as three octal digits.
+fn unescape(field: &str) -> String {
+    ["\\040", "\\011", "\\012", "\\134"]
+        .iter()
+        .zip([" ", "\t", "\n", "\\"])
+        .fold(field.into(), |text: String, (from, to)| text.replace(from, to))
 }
 
 /// Takes the private mount away.

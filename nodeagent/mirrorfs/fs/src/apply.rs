@@ -21,7 +21,7 @@ const SHARD_ROOM: usize = 64;
 
 /// The secondary's copy.
 pub struct Applier {
-    tree: Tree,
+    tree: Arc<Tree>,
     open: Vec<Mutex<HashMap<FileId, Opened>>>,
 }
 
@@ -31,8 +31,8 @@ struct Opened {
 }
 
 impl Applier {
-    pub fn new(tree: Tree) -> Applier {
-        Applier { tree, open: std::iter::repeat_with(Mutex::default).take(SHARDS).collect() }
+    pub fn new(tree: impl Into<Arc<Tree>>) -> Applier {
+        Applier { tree: tree.into(), open: std::iter::repeat_with(Mutex::default).take(SHARDS).collect() }
     }
 
     pub fn tree(&self) -> &Tree {
@@ -58,6 +58,19 @@ impl Applier {
     /// Closes what is open of an inode: another one bears its id from now on, or none does.
     pub fn forget(&self, id: FileId) {
         self.shard(id).remove(&id);
+    }
+
+    /// Brings what an operation changed to the disk.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn harden(&self, op: &Op<'_>) -> Result<(), Errno> {
+        self.tree.harden(op)
+    }
+
+    /// Lets go of every open file.
+    pub fn close_all(&self) {
+        self.open.iter().for_each(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).clear());
     }
 
     fn shard(&self, id: FileId) -> MutexGuard<'_, HashMap<FileId, Opened>> {

@@ -14,7 +14,6 @@ use crate::acl::without_privileges;
 use crate::locks::Span;
 use crate::mirror::{Context, Mirror};
 use crate::op::{Changes, DATA_MAX, Op, Time};
-use crate::replicate::Refusal;
 use crate::table::{Node, flag};
 use crate::tree::{proc_path, statx};
 
@@ -129,17 +128,7 @@ impl Mirror {
             self.file(&node, false)?
         };
         let op = Op::Sync { id: node.id, data_only: arguments.fsync_flags & FSYNC_FDATASYNC != 0 };
-        if !Self::mirrored(&node) {
-            return self.change(cx, false, &op, &[(node.id, &fd)]).map(drop);
-        }
-        cx.session.send(&op).map_err(Refusal::errno)?;
-        let local = self.change(cx, false, &op, &[(node.id, &fd)]);
-        let peer = cx.session.acknowledged();
-        if let Err(errno) = local {
-            cx.session.diverged(&op, errno);
-            return Err(errno);
-        }
-        peer.map_err(Refusal::errno)
+        self.change(cx, Self::mirrored(&node), &op, &[(node.id, &fd)]).map(drop)
     }
 
     pub(crate) fn fallocate(&self, cx: &mut Context<'_>, arguments: &FallocateIn) -> Result<(), Errno> {

@@ -92,6 +92,15 @@ impl Mount {
     pub fn unmount(mut self) -> Result<(), Errno> {
         self.mountpoint.take().map_or(Ok(()), |path| rustix::mount::unmount(path, UnmountFlags::DETACH))
     }
+
+    /// Takes the mount away and ends its connection: who has files open in it gets errors from now on.
+    ///
+    /// # Errors
+    /// What umount2(2) says.
+    pub fn abort(mut self) -> Result<(), Errno> {
+        let flags = UnmountFlags::DETACH | UnmountFlags::FORCE;
+        self.mountpoint.take().map_or(Ok(()), |path| rustix::mount::unmount(path, flags))
+    }
 }
 
 impl Drop for Mount {

@@ -3,7 +3,7 @@
 //! A handler turns a request into a resolved operation and calls `change`: peer first, then local. Handlers are grouped by
 //! concern in `names`, `data`, `attributes`, `xattrs` and `listing`; `dispatch` knows which request is whose.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,7 +29,7 @@ pub const VALID: u64 = 24 * 3600;
 
 /// One replicated directory on its primary.
 pub struct Mirror {
-    pub(crate) tree: Tree,
+    pub(crate) tree: Arc<Tree>,
     pub(crate) exclude: Exclude,
     pub(crate) table: Table,
     pub(crate) opens: Opens,
@@ -72,9 +72,9 @@ impl Resolve for Known<'_> {
 }
 
 impl Mirror {
-    pub fn new(tree: Tree, exclude: Exclude) -> Mirror {
+    pub fn new(tree: impl Into<Arc<Tree>>, exclude: Exclude) -> Mirror {
         Mirror {
-            tree,
+            tree: tree.into(),
             exclude,
             table: Table::default(),
             opens: Opens::default(),
@@ -98,14 +98,27 @@ impl Mirror {
         &self.tree
     }
 
-    /// Who is at work on which inode.
+    /// What exists on this side alone.
+    pub fn exclude(&self) -> &Exclude {
+        &self.exclude
+    }
+
+    /// Who is at work on what: also for a resync, which comes between operations like any of them.
     pub fn locks(&self) -> &Locks {
         &self.locks
     }
 
-    /// What exists on this side alone.
-    pub fn exclude(&self) -> &Exclude {
-        &self.exclude
+    /// The inode's id. One that bears none, or brought another's along, gets one on this side alone.
+    ///
+    /// # Errors
+    /// What reading or setting it says.
+    pub fn identify(&self, fd: BorrowedFd<'_>) -> Result<FileId, Errno> {
+        if let Some(id) = self.tree.identity(fd, &sys::handle_of(fd)?)? {
+            return Ok(id);
+        }
+        let id = FileId::random()?;
+        self.tree.set_id(fd, id)?;
+        Ok(id)
     }
 
     /// How many inodes the kernel knows, and the bytes that they take.
@@ -147,14 +160,13 @@ impl Mirror {
         op: &Op<'_>,
         known: &[(FileId, &Arc<OwnedFd>)],
     ) -> Result<Effect, Errno> {
-        if mirrored {
-            cx.session.send(op).and_then(|()| cx.session.acknowledged()).map_err(|refusal| refusal.errno())?;
+        if !mirrored {
+            return perform(&self.tree, op, &Known(known));
         }
-        perform(&self.tree, op, &Known(known)).inspect_err(|errno| {
-            if mirrored {
-                cx.session.diverged(op, *errno);
-            }
-        })
+        cx.session.begin(op)?;
+        let effect = perform(&self.tree, op, &Known(known));
+        cx.session.done(op, effect.as_ref().map(drop).map_err(|errno| *errno))?;
+        effect
     }
 
     /// Opens what stands under `name`; gives it an id where it has none. `locked`: the caller holds the parent's lock.

@@ -1,31 +1,13 @@
 //! The seam between the file system and what replicates: resolved operations go through here, on the FUSE thread itself.
 //!
-//! Peer first, then local: the file system hands an operation over (`send`), waits until the peer has it
-//! (`acknowledged`), does it locally, and only then answers the application. It holds the inodes' locks all that time,
-//! so whoever numbers operations in `send` numbers conflicting ones in the order in which they happen. No thread
-//! in between, no queue: a session belongs to one FUSE thread. Roles, windows and resends live behind this seam.
+//! Peer first, then local: the file system announces an operation (`begin`), which returns when it is its turn locally; does it;
+//! reports what came of it (`done`), which returns when the application may be answered. It holds the inodes' locks all that
+//! time, so conflicting operations come one after the other. No thread in between, no queue: a session belongs to one
+//! FUSE thread. Roles, leases, windows and resends live behind this seam.
 
 use rustix::io::Errno;
 
 use crate::op::Op;
-
-/// Why an operation must not be done locally.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The peer's file system refused it and has changed nothing; the application gets the same answer.
-    Errno(Errno),
-    /// Nobody knows whether the peer has it, or this node may not write: the application gets EIO.
-    Lost,
-}
-
-impl Refusal {
-    pub fn errno(self) -> Errno {
-        match self {
-            Refusal::Errno(errno) => errno,
-            Refusal::Lost => Errno::IO,
-        }
-    }
-}
 
 /// What replicates.
 pub trait Replicate: Send + Sync {
@@ -36,25 +18,29 @@ pub trait Replicate: Send + Sync {
     fn session(&self, worker: usize) -> Result<Box<dyn Session>, String>;
 }
 
-/// One FUSE thread's way to the peer. `send` and `acknowledged` are called in turn, never two operations at once.
+/// One FUSE thread's way to the peer. Never two operations at once.
 pub trait Session: Send {
-    /// Hands the operation over. Its data is read before this returns.
+    /// Waits until this node may answer the application. Called for every request, so it costs next to nothing while it may.
     ///
     /// # Errors
-    /// `Refusal`: it must not be done locally.
-    fn send(&mut self, op: &Op<'_>) -> Result<(), Refusal>;
+    /// The mount is being taken away: nothing is answered any more but this.
+    fn admit(&mut self) -> Result<(), Errno>;
 
-    /// Waits until the peer has done what was sent last.
+    /// Announces an operation, and returns when it is to be done locally. Its data is read before this returns.
     ///
     /// # Errors
-    /// `Refusal`: it must not be done locally, nor acknowledged.
-    fn acknowledged(&mut self) -> Result<(), Refusal>;
+    /// It must not be done locally: the peer's file system refused it and has changed nothing (the application gets the same
+    /// answer), or this node may not write (EIO).
+    fn begin(&mut self, op: &Op<'_>) -> Result<(), Errno>;
 
-    /// The peer did the operation and the local file system refused it: the copies differ in what it names.
-    fn diverged(&mut self, op: &Op<'_>, errno: Errno);
+    /// The operation was done locally, or failed; returns when the application may be told so.
+    ///
+    /// # Errors
+    /// `EIO`: what became of it is not known, or this node may not answer.
+    fn done(&mut self, op: &Op<'_>, result: Result<(), Errno>) -> Result<(), Errno>;
 }
 
-/// No peer: every operation is local. For a node that is ALONE by decision, and for tests of the file system alone.
+/// No peer: every operation is local. For tests of the file system alone.
 pub struct Local;
 
 impl Replicate for Local {
@@ -64,13 +50,15 @@ impl Replicate for Local {
 }
 
 impl Session for Local {
-    fn send(&mut self, _op: &Op<'_>) -> Result<(), Refusal> {
+    fn admit(&mut self) -> Result<(), Errno> {
         Ok(())
     }
 
-    fn acknowledged(&mut self) -> Result<(), Refusal> {
+    fn begin(&mut self, _op: &Op<'_>) -> Result<(), Errno> {
         Ok(())
     }
 
-    fn diverged(&mut self, _op: &Op<'_>, _errno: Errno) {}
+    fn done(&mut self, _op: &Op<'_>, _result: Result<(), Errno>) -> Result<(), Errno> {
+        Ok(())
+    }
 }

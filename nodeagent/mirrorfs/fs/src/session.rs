@@ -92,13 +92,31 @@ impl Served {
     /// What unmounting or setting a time says.
     pub fn stop(self, patience: Duration) -> Result<bool, Errno> {
         self.mount.unmount()?;
+        Served::finish(&self.workers, &self.ended, &self.mirror, patience)
+    }
+
+    /// As `stop`, but ends the connection at once: every request that is held or yet to come gets an error.
+    ///
+    /// # Errors
+    /// As `stop`.
+    pub fn abort(self, patience: Duration) -> Result<bool, Errno> {
+        self.mount.abort()?;
+        Served::finish(&self.workers, &self.ended, &self.mirror, patience)
+    }
+
+    fn finish(
+        workers: &[JoinHandle<()>],
+        ended: &Receiver<()>,
+        mirror: &Mirror,
+        patience: Duration,
+    ) -> Result<bool, Errno> {
         let deadline = Instant::now() + patience;
         // A worker says farewell when it ends, however it ends.
-        let ended = self.workers.iter().all(|_| {
+        let ended = workers.iter().all(|_| {
             let left = deadline.saturating_duration_since(Instant::now());
-            !matches!(self.ended.recv_timeout(left), Err(RecvTimeoutError::Timeout))
+            !matches!(ended.recv_timeout(left), Err(RecvTimeoutError::Timeout))
         });
-        self.mirror.tree().settle_all()?;
+        mirror.tree().settle_all()?;
         Ok(ended)
     }
 }
@@ -152,7 +170,14 @@ fn serve(mirror: &Mirror, device: &Device, mut session: Box<dyn Session>) {
     let mut reply = Reply::default();
     // Any error of the device itself means that the connection is gone: there is nobody to answer.
     while let Ok(Some(request)) = device.read(&mut buffer) {
-        if let Answer::Reply(result) = mirror.handle(&request, &mut *session, &mut reply) {
+        let answer = match request.header.opcode {
+            opcode::FORGET | opcode::BATCH_FORGET => mirror.handle(&request, &mut *session, &mut reply),
+            _ => match session.admit() {
+                Ok(()) => mirror.handle(&request, &mut *session, &mut reply),
+                Err(errno) => Answer::Reply(Err(errno)),
+            },
+        };
+        if let Answer::Reply(result) = answer {
             // A caller that was killed no longer waits; what it asked for is done all the same.
             let _ = device.reply(request.header.unique, result, &reply);
         }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::id::{FileId, ID_XATTR};
 use crate::index::Index;
-use crate::op::Time;
+use crate::op::{Op, Time};
 use crate::sys::{self, Handle};
 use crate::times::LateTimes;
 
@@ -157,6 +157,37 @@ impl Tree {
     /// What setting it says.
     pub fn settle(&self, fd: BorrowedFd<'_>, id: FileId) -> Result<(), Errno> {
         self.late.take(id).map_or(Ok(()), |time| set_mtime(fd, time))
+    }
+
+    /// Brings what an operation changed to the disk: the file, or the directories whose entries it changed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn harden(&self, op: &Op<'_>) -> Result<(), Errno> {
+        let ids = match *op {
+            Op::Create { entry, birth, .. } => [Some(entry.parent), Some(birth.id)],
+            Op::Link { entry, .. } | Op::Unlink { entry, .. } | Op::Adopt { entry, .. } => [Some(entry.parent), None],
+            Op::Rename { from, to, .. } => [Some(from.parent), (to.parent != from.parent).then_some(to.parent)],
+            Op::Write { id, .. }
+            | Op::SetAttr { id, .. }
+            | Op::Allocate { id, .. }
+            | Op::Copy { to: id, .. }
+            | Op::SetXattr { id, .. }
+            | Op::RemoveXattr { id, .. } => [Some(id), None],
+            // Nobody can find a nameless file after a crash; a barrier has done it already.
+            Op::Tmpfile { .. } | Op::Discard { .. } | Op::Sync { .. } => [None, None],
+        };
+        for id in ids.into_iter().flatten() {
+            let fd = match self.open_id(id, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
+                Ok(fd) => fd,
+                // Gone, or no file with data of its own: its directory holds all there is.
+                Err(Errno::STALE | Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => continue,
+                Err(errno) => return Err(errno),
+            };
+            self.settle(fd.as_fd(), id)?;
+            rustix::fs::fsync(&fd)?;
+        }
+        Ok(())
     }
 
     /// Sets every time that waits: before the copy is compared, mounted, or left.

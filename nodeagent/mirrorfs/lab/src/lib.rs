@@ -10,4 +10,5 @@ pub mod scenes;
 pub mod search;
 pub mod sim;
 pub mod story;
+pub mod witness;
 pub mod world;

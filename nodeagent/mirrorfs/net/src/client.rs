@@ -1,4 +1,4 @@
-//! The primary's side: a link a thread, one operation under way on each.
+//! The side that calls: a link a thread, one operation under way on each.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -8,17 +8,24 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use crate::frame::{Kind, Refused};
+use crate::hello::{Channel, Hello};
 use crate::link::{Broken, Link};
+
+/// How long the other side may take to shake hands.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// Whom to call, and as whom.
 #[derive(Clone)]
 pub struct Call {
     pub address: SocketAddr,
     pub tls: Arc<ClientConfig>,
-    /// The mirror's uid: a secondary serves one mirror.
-    pub mirror: [u8; 16],
-    pub generation: u64,
-    /// How long connecting, and then any answer, may take.
+    /// Who calls; the channel is the connection's.
+    pub hello: Hello,
+    /// The member that must answer.
+    pub peer: u128,
+    /// How long connecting may take.
+    pub connecting: Duration,
+    /// How long any answer may take afterwards.
     pub patience: Duration,
 }
 
@@ -28,8 +35,10 @@ pub enum Outcome {
     Done,
     /// The file system there refused it with this errno and has changed nothing.
     Refused(i32),
-    /// It could not be carried out there: the copies differ, or the disk fails.
+    /// The disk there fails.
     Failed,
+    /// The copy there lacks what the operation builds on.
+    NotYet,
 }
 
 impl Outcome {
@@ -38,6 +47,7 @@ impl Outcome {
             Outcome::Done => 0,
             Outcome::Refused(errno) => errno,
             Outcome::Failed => -1,
+            Outcome::NotYet => -2,
         };
         code.to_le_bytes()
     }
@@ -46,15 +56,46 @@ impl Outcome {
         Some(match i32::from_le_bytes(bytes.try_into().ok()?) {
             0 => Outcome::Done,
             errno @ 1..=4095 => Outcome::Refused(errno),
-            _ => Outcome::Failed,
+            -1 => Outcome::Failed,
+            -2 => Outcome::NotYet,
+            _ => return None,
         })
     }
+}
+
+/// Connects, shakes hands, and makes sure that the other side is the peer.
+///
+/// `known` gets a second handle of the socket before the handshake, so that another thread can shut it at any time.
+///
+/// # Errors
+/// `Broken`, also when another member or mirror answers.
+pub fn connect(call: &Call, channel: Channel, known: impl FnOnce(TcpStream)) -> Result<(Link, Hello), Broken> {
+    let socket = TcpStream::connect_timeout(&call.address, call.connecting)?;
+    known(socket.try_clone()?);
+    // Keys are pinned, names are not looked at.
+    let name = ServerName::IpAddress(call.address.ip().into());
+    let tls = ClientConnection::new(call.tls.clone(), name)?;
+    let mut link = Link::new(socket, tls.into(), HANDSHAKE)?;
+    let hello = Hello { channel, ..call.hello };
+    link.send(Kind::Hello, 0, 0, 0, [&hello.to_bytes(), &[]])?;
+    let (answer, payload) = link.receive()?;
+    if answer.kind != Kind::Hello {
+        return Err(Refused::Place.into());
+    }
+    let found = Hello::parse(payload)?;
+    if found.mirror != call.hello.mirror || found.node != call.peer {
+        return Err(Refused::Place.into());
+    }
+    let handle = link.handle()?;
+    handle.set_read_timeout(Some(call.patience))?;
+    handle.set_write_timeout(Some(call.patience))?;
+    Ok((link, found))
 }
 
 /// One thread's connection to the secondary.
 pub struct Caller {
     link: Link,
-    generation: u64,
+    peer: Hello,
     /// The operation that was sent and not yet answered.
     open: Option<u64>,
 }
@@ -63,28 +104,23 @@ impl Caller {
     /// Connects and introduces itself.
     ///
     /// # Errors
-    /// `Broken`, also when the other side does not want this mirror or generation.
-    pub fn connect(call: &Call) -> Result<Caller, Broken> {
-        let socket = TcpStream::connect_timeout(&call.address, call.patience)?;
-        // Keys are pinned, names are not looked at.
-        let name = ServerName::IpAddress(call.address.ip().into());
-        let tls = ClientConnection::new(call.tls.clone(), name)?;
-        let mut link = Link::new(socket, tls.into(), call.patience)?;
-        link.send(Kind::Hello, 0, call.generation, 0, [&call.mirror, &[]])?;
-        let (answer, _) = link.receive()?;
-        if answer.kind != Kind::Hello || answer.generation != call.generation {
-            return Err(Refused::Generation { expected: call.generation, found: answer.generation }.into());
-        }
-        Ok(Caller { link, generation: call.generation, open: None })
+    /// As `connect`.
+    pub fn connect(call: &Call, channel: Channel, known: impl FnOnce(TcpStream)) -> Result<Caller, Broken> {
+        connect(call, channel, known).map(|(link, peer)| Caller { link, peer, open: None })
+    }
+
+    /// Who answered.
+    pub fn peer(&self) -> &Hello {
+        &self.peer
     }
 
     /// Sends operation `sequence` of `tree`; its payload is two pieces, one behind the other.
     ///
     /// # Errors
     /// `Broken`: nobody knows whether it arrived.
-    pub fn send(&mut self, tree: u16, sequence: u64, payload: [&[u8]; 2]) -> Result<(), Broken> {
+    pub fn send(&mut self, tree: u16, generation: u64, sequence: u64, payload: [&[u8]; 2]) -> Result<(), Broken> {
         self.open = Some(sequence);
-        self.link.send(Kind::Operation, tree, self.generation, sequence, payload)
+        self.link.send(Kind::Operation, tree, generation, sequence, payload)
     }
 
     /// Waits for the answer to what was sent last.
@@ -94,12 +130,22 @@ impl Caller {
     pub fn answer(&mut self) -> Result<Outcome, Broken> {
         let expected = self.open.take().ok_or(Broken::Closed)?;
         let (header, payload) = self.link.receive()?;
-        if header.generation != self.generation {
-            return Err(Refused::Generation { expected: self.generation, found: header.generation }.into());
-        }
         if header.kind != Kind::Answer || header.sequence != expected {
             return Err(Refused::Sequence { expected, found: header.sequence }.into());
         }
-        Ok(Outcome::from_bytes(payload).unwrap_or(Outcome::Failed))
+        Ok(Outcome::from_bytes(payload).ok_or(Refused::Payload)?)
+    }
+
+    /// Sends a piece of a resync and waits for what the other side says to it.
+    ///
+    /// # Errors
+    /// `Broken`: nobody knows whether it arrived.
+    pub fn piece(&mut self, generation: u64, payload: [&[u8]; 2]) -> Result<&[u8], Broken> {
+        self.link.send(Kind::Piece, 0, generation, 0, payload)?;
+        let (header, payload) = self.link.receive()?;
+        if header.kind != Kind::Piece {
+            return Err(Refused::Place.into());
+        }
+        Ok(payload)
     }
 }

@@ -19,12 +19,16 @@ const MAGIC: [u8; 4] = *b"FSMf";
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The first frame each way: who speaks, and in which generation.
+    /// The first frame each way: who speaks, and what the connection is for (`hello`).
     Hello,
     /// An operation, to be carried out and answered.
     Operation,
     /// An answer: what became of the operation with this sequence number.
     Answer,
+    /// A message of the protocol: beacons and all that is no operation.
+    Message,
+    /// A piece of a resync, to be answered.
+    Piece,
 }
 
 /// A header that was checked.
@@ -46,11 +50,15 @@ pub enum Refused {
     Kind(u8),
     Oversized(u32),
     Checksum,
-    /// The frame is of another generation than the connection's.
+    /// The frame is of a generation that is not spoken here, or fenced.
     Generation {
         expected: u64,
         found: u64,
     },
+    /// A frame of this kind has no place in this connection.
+    Place,
+    /// The payload is not what its kind should be.
+    Payload,
     /// The frame's number is not the next one.
     Sequence {
         expected: u64,
@@ -71,6 +79,8 @@ impl std::fmt::Display for Refused {
             Refused::Generation { expected, found } => {
                 write!(f, "frame of generation {found} where {expected} is spoken")
             }
+            Refused::Place => f.write_str("frame of a kind that has no place in this connection"),
+            Refused::Payload => f.write_str("frame whose content can't be read: does the peer run a newer version?"),
             Refused::Sequence { expected, found } => write!(f, "frame number {found} where {expected} was due"),
         }
     }
@@ -88,6 +98,8 @@ pub fn header(kind: Kind, flags: u16, generation: u64, sequence: u64, parts: &[&
         Kind::Hello => 1,
         Kind::Operation => 2,
         Kind::Answer => 3,
+        Kind::Message => 4,
+        Kind::Piece => 5,
     };
     bytes[6..8].copy_from_slice(&flags.to_le_bytes());
     bytes[8..12].copy_from_slice(&(length as u32).to_le_bytes());
@@ -119,6 +131,8 @@ pub fn parse(bytes: &[u8; HEADER]) -> Result<Header, Refused> {
         1 => Kind::Hello,
         2 => Kind::Operation,
         3 => Kind::Answer,
+        4 => Kind::Message,
+        5 => Kind::Piece,
         kind => return Err(Refused::Kind(kind)),
     };
     let length = word(8);

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod frame;
+pub mod hello;
 pub mod link;
 pub mod server;
 pub mod tls;

@@ -1,19 +1,20 @@
-//! The secondary's side: a thread a connection that reads an operation, has it carried out, and answers.
+//! The side that listens: a thread a connection that reads a frame, has it seen to, and answers where an answer is due.
 //!
-//! The fence stands here: no operation of a generation below it is carried out, and whoever raises it waits until those
-//! under way are done. Everything refused is counted by reason.
+//! Who may speak is decided here (key, mirror, member), what may be done is not: that is the protocol core's.
+//! Everything refused is counted by reason.
 
 use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::client::Outcome;
-use crate::frame::{Kind, Refused};
+use crate::frame::{Header, Kind, Refused};
+use crate::hello::{Channel, Hello};
 use crate::link::{Broken, Link};
 
 /// How long a stranger may take to shake hands.
@@ -21,10 +22,30 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A connected peer may be silent for long: beacons, on a connection of their own, tell whether it lives.
 const SILENCE: Duration = Duration::from_secs(3600);
 
-/// What carries operations out.
-pub trait Carry: Send + Sync {
+/// What becomes of an operation that arrived.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It was taken in, and this came of it.
+    Answer(Outcome),
+    /// It is not taken in now: the connection ends, the caller may try again on another.
+    Later,
+    /// It may never be taken in.
+    Refused(Refused),
+}
+
+/// What listens to the peer. Called from one thread a connection.
+pub trait Serve: Send + Sync {
     /// One operation of replicated directory `tree`.
-    fn carry(&self, tree: u16, payload: &[u8]) -> Outcome;
+    fn operation(&self, peer: &Hello, header: &Header, payload: &[u8]) -> Verdict;
+
+    /// One message of the protocol.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn message(&self, peer: &Hello, payload: &[u8]) -> Result<(), Refused>;
+
+    /// One piece of a resync; the answer is appended to `answer`.
+    fn piece(&self, peer: &Hello, header: &Header, payload: &[u8], answer: &mut Vec<u8>) -> Result<(), Refused>;
 }
 
 /// Counts of what was refused, by reason, and of what was done.
@@ -35,6 +56,8 @@ pub struct Counters {
     pub bad_frames: AtomicU64,
     pub bad_generations: AtomicU64,
     pub too_many: AtomicU64,
+    /// Operations that were not taken in when they came.
+    pub put_off: AtomicU64,
 }
 
 /// Hears of a connection's bad end: from whom, and why.
@@ -43,14 +66,15 @@ pub type Report = Box<dyn Fn(&SocketAddr, &Broken) + Send + Sync>;
 /// What a server is told.
 pub struct Listen {
     pub tls: Arc<ServerConfig>,
-    pub mirror: [u8; 16],
-    /// The generation that is spoken; also the fence.
-    pub generation: u64,
+    /// Who listens; the channel does not matter.
+    pub hello: Hello,
+    /// The member that may speak.
+    pub peer: u128,
     pub connections: usize,
     pub report: Report,
 }
 
-/// A listening secondary.
+/// A listening member.
 pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -59,10 +83,8 @@ pub struct Server {
 
 struct Shared {
     listen: Listen,
-    carry: Arc<dyn Carry>,
+    serve: Arc<dyn Serve>,
     counters: Counters,
-    /// Operations are carried out under its read side, so raising it waits for them.
-    fence: RwLock<u64>,
     stopping: AtomicBool,
     open: Mutex<Vec<(u64, TcpStream)>>,
 }
@@ -72,15 +94,13 @@ impl Server {
     ///
     /// # Errors
     /// What binding says.
-    pub fn start(address: SocketAddr, listen: Listen, carry: Arc<dyn Carry>) -> std::io::Result<Server> {
+    pub fn start(address: SocketAddr, listen: Listen, serve: Arc<dyn Serve>) -> std::io::Result<Server> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let fence = RwLock::new(listen.generation);
         let shared = Arc::new(Shared {
             listen,
-            carry,
+            serve,
             counters: Counters::default(),
-            fence,
             stopping: AtomicBool::new(false),
             open: Mutex::default(),
         });
@@ -97,12 +117,6 @@ impl Server {
 
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
-    }
-
-    /// From now on nothing below `generation` is carried out; returns when nothing of the kind is under way.
-    pub fn fence(&self, generation: u64) {
-        let mut fence = self.shared.fence.write().unwrap_or_else(PoisonError::into_inner);
-        *fence = generation.max(*fence);
     }
 
     /// Ends all connections and stops listening.
@@ -164,50 +178,58 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-/// One connection's life. Ends with an error unless the peer closes it between two operations.
+/// One connection's life. Ends with an error unless the peer closes it between two frames.
 fn converse(shared: &Shared, socket: TcpStream) -> Result<(), Broken> {
     let tls = ServerConnection::new(shared.listen.tls.clone())?;
     let mut link = Link::new(socket, tls.into(), HANDSHAKE)?;
-    let (hello, mirror) = link.receive()?;
-    let (kind, generation, expected) = (hello.kind, hello.generation, shared.listen.generation);
-    if kind != Kind::Hello || mirror != shared.listen.mirror {
-        return Err(Broken::Refused(Refused::Magic));
+    let (header, payload) = link.receive()?;
+    let hello = Hello::parse(payload)?;
+    let expected = shared.listen.hello;
+    if header.kind != Kind::Hello || hello.mirror != expected.mirror || hello.node != shared.listen.peer {
+        return Err(Refused::Place.into());
     }
-    if generation != expected {
-        return Err(Refused::Generation { expected, found: generation }.into());
-    }
-    link.send(Kind::Hello, 0, generation, 0, [&[], &[]])?;
+    let answer = Hello { channel: hello.channel, ..expected };
+    link.send(Kind::Hello, 0, 0, 0, [&answer.to_bytes(), &[]])?;
     link.handle()?.set_read_timeout(Some(SILENCE))?;
-    let mut last = 0;
+    let (mut last, mut said) = (0, Vec::new());
     loop {
         let (header, payload) = match link.receive() {
             Ok(frame) => frame,
             Err(Broken::Closed) => return Ok(()),
             Err(broken) => return Err(broken),
         };
-        if header.kind != Kind::Operation || header.generation != generation {
-            return Err(Refused::Generation { expected: generation, found: header.generation }.into());
+        match (hello.channel, header.kind) {
+            (Channel::Data, Kind::Operation) => {
+                // Numbers are shared by all connections: on one of them they only grow.
+                if header.sequence <= last {
+                    return Err(Refused::Sequence { expected: last + 1, found: header.sequence }.into());
+                }
+                last = header.sequence;
+                match shared.serve.operation(&hello, &header, payload) {
+                    Verdict::Answer(outcome) => {
+                        shared.counters.operations.fetch_add(1, Ordering::Relaxed);
+                        let bytes = outcome.to_bytes();
+                        link.send(Kind::Answer, header.flags, header.generation, last, [&bytes, &[]])?;
+                    }
+                    Verdict::Later => {
+                        shared.counters.put_off.fetch_add(1, Ordering::Relaxed);
+                        return Ok(());
+                    }
+                    Verdict::Refused(refused) => return Err(refused.into()),
+                }
+            }
+            (Channel::Control, Kind::Message) => shared.serve.message(&hello, payload)?,
+            (Channel::Resync, Kind::Piece) => {
+                said.clear();
+                shared.serve.piece(&hello, &header, payload, &mut said)?;
+                link.send(Kind::Piece, 0, header.generation, header.sequence, [&said, &[]])?;
+            }
+            _ => return Err(Refused::Place.into()),
         }
-        // Numbers are shared by all connections: on one of them they only grow.
-        if header.sequence <= last {
-            return Err(Refused::Sequence { expected: last + 1, found: header.sequence }.into());
-        }
-        last = header.sequence;
-        let outcome = shared.carry_out(generation, header.flags, payload)?;
-        link.send(Kind::Answer, header.flags, generation, last, [&outcome.to_bytes(), &[]])?;
     }
 }
 
 impl Shared {
-    fn carry_out(&self, generation: u64, tree: u16, payload: &[u8]) -> Result<Outcome, Refused> {
-        let fence = self.fence.read().unwrap_or_else(PoisonError::into_inner);
-        if generation < *fence {
-            return Err(Refused::Generation { expected: *fence, found: generation });
-        }
-        self.counters.operations.fetch_add(1, Ordering::Relaxed);
-        Ok(self.carry.carry(tree, payload))
-    }
-
     fn count(&self, broken: &Broken) {
         let counter = match broken {
             Broken::Refused(Refused::Generation { .. }) => &self.counters.bad_generations,

@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use mirrorfs_net::client::{Call, Caller, Outcome};
-use mirrorfs_net::frame::{self, HEADER, Kind, PAYLOAD_MAX};
+use mirrorfs_net::frame::{self, HEADER, Header, Kind, PAYLOAD_MAX, Refused};
+use mirrorfs_net::hello::{self, Channel, Hello};
 use mirrorfs_net::link::Broken;
-use mirrorfs_net::server::{Carry, Counters, Listen, Server};
+use mirrorfs_net::server::{Counters, Listen, Serve, Server, Verdict};
 use mirrorfs_net::tls::{Identity, KeyPin};
 
 const MIRROR: [u8; 16] = *b"mirror-of-a-test";
@@ -20,15 +21,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Ledger(Mutex<Vec<Vec<u8>>>);
 
-impl Carry for Ledger {
-    fn carry(&self, tree: u16, payload: &[u8]) -> Outcome {
+impl Serve for Ledger {
+    fn operation(&self, _peer: &Hello, header: &Header, payload: &[u8]) -> Verdict {
+        if header.generation != GENERATION {
+            return Verdict::Refused(Refused::Generation { expected: GENERATION, found: header.generation });
+        }
+        if payload == b"later" {
+            return Verdict::Later;
+        }
         self.0.lock().unwrap().push(payload.to_vec());
-        match payload.first() {
+        Verdict::Answer(match payload.first() {
             Some(b'!') => Outcome::Refused(28),
             Some(b'?') => Outcome::Failed,
-            _ if tree == 0 => Outcome::Done,
+            Some(b'~') => Outcome::NotYet,
+            _ if header.flags == 0 => Outcome::Done,
             _ => Outcome::Failed,
-        }
+        })
+    }
+
+    fn message(&self, _peer: &Hello, payload: &[u8]) -> Result<(), Refused> {
+        self.0.lock().unwrap().push(payload.to_vec());
+        Ok(())
+    }
+
+    fn piece(&self, _: &Hello, _: &Header, payload: &[u8], answer: &mut Vec<u8>) -> Result<(), Refused> {
+        answer.extend(payload.iter().rev());
+        Ok(())
     }
 }
 
@@ -53,10 +71,11 @@ fn rig() -> Rig {
     secondary.peers = vec![primary_pin];
     let ended = Arc::new((Mutex::new(0), Condvar::new()));
     let note = ended.clone();
+    let hello = |node| Hello { mirror: MIRROR, node, boot: 1, process: 2, channel: Channel::Control };
     let listen = Listen {
         tls: secondary.server().unwrap(),
-        mirror: MIRROR,
-        generation: GENERATION,
+        hello: hello(2),
+        peer: 1,
         connections: 4,
         report: Box::new(move |_, _| {
             *note.0.lock().unwrap() += 1;
@@ -66,7 +85,8 @@ fn rig() -> Rig {
     let ledger = Arc::new(Ledger::default());
     let server = Server::start("127.0.0.1:0".parse::<SocketAddr>().unwrap(), listen, ledger.clone()).unwrap();
     let tls = primary.client().unwrap();
-    let call = Call { address: server.address(), tls, mirror: MIRROR, generation: GENERATION, patience: PATIENCE };
+    let call =
+        Call { address: server.address(), tls, hello: hello(1), peer: 2, connecting: PATIENCE, patience: PATIENCE };
     Rig { server, ledger, call, ended }
 }
 
@@ -93,8 +113,9 @@ impl Rig {
         let socket = TcpStream::connect(self.call.address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stream = rustls::StreamOwned::new(tls, socket);
-        stream.write_all(&whole(frame::header(Kind::Hello, 0, GENERATION, 0, &[&MIRROR]), &MIRROR)).unwrap();
-        let mut hello = [0; HEADER];
+        let mine = Hello { channel: Channel::Data, ..self.call.hello }.to_bytes();
+        stream.write_all(&whole(frame::header(Kind::Hello, 0, 0, 0, &[&mine]), &mine)).unwrap();
+        let mut hello = [0; HEADER + hello::LENGTH];
         stream.read_exact(&mut hello).unwrap();
         stream
     }
@@ -120,20 +141,21 @@ fn operation(sequence: u64, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn operations_are_carried_out_and_answered_in_turn() {
     let rig = rig();
-    let mut caller = Caller::connect(&rig.call).unwrap();
+    let mut caller = Caller::connect(&rig.call, Channel::Data, drop).unwrap();
     let big = vec![7; 1 << 20];
     for (sequence, data, outcome) in [
         (1, &b"one"[..], Outcome::Done),
         (5, &big[..], Outcome::Done),
         (6, b"!", Outcome::Refused(28)),
         (9, b"?", Outcome::Failed),
-        (10, b"", Outcome::Done),
+        (10, b"~", Outcome::NotYet),
+        (11, b"", Outcome::Done),
     ] {
-        caller.send(0, sequence, [data, b"tail"]).unwrap();
+        caller.send(0, GENERATION, sequence, [data, b"tail"]).unwrap();
         assert_eq!(caller.answer().unwrap(), outcome);
     }
     assert_eq!(rig.ledger.0.lock().unwrap()[1].len(), (1 << 20) + 4);
-    assert_eq!(rig.counted(|c| &c.operations), 5);
+    assert_eq!(rig.counted(|c| &c.operations), 6);
 }
 
 #[test]
@@ -142,7 +164,7 @@ fn a_caller_refuses_a_server_key_that_is_not_pinned() {
     let (mut other, pin) = node();
     other.peers = vec![pin];
     let call = Call { tls: other.client().unwrap(), ..rig.call.clone() };
-    assert!(matches!(Caller::connect(&call), Err(Broken::Tls(_))));
+    assert!(matches!(Caller::connect(&call, Channel::Data, drop), Err(Broken::Tls(_))));
     rig.wait_for_ends(1);
     rig.assert_nothing_carried_out();
 }
@@ -153,13 +175,13 @@ fn a_server_refuses_a_client_key_that_is_not_pinned() {
     // The server's key is pinned by the client, but not the other way round.
     let (mut stranger, _) = node();
     let server_pin = {
-        let caller_link = Caller::connect(&rig.call).unwrap();
+        let caller_link = Caller::connect(&rig.call, Channel::Data, drop).unwrap();
         drop(caller_link);
         peer_pin(&rig)
     };
     stranger.peers = vec![server_pin];
     rig.call.tls = stranger.client().unwrap();
-    assert!(Caller::connect(&rig.call).is_err());
+    assert!(Caller::connect(&rig.call, Channel::Data, drop).is_err());
     rig.wait_for_ends(1);
     assert_eq!(rig.counted(|c| &c.bad_handshakes), 1);
     rig.assert_nothing_carried_out();
@@ -181,15 +203,43 @@ fn bytes_without_tls_are_refused() {
 }
 
 #[test]
-fn another_generation_or_mirror_is_refused_at_the_door() {
+fn another_member_or_mirror_is_refused_at_the_door() {
     let rig = rig();
-    for generation in [GENERATION - 1, GENERATION + 1] {
-        assert!(Caller::connect(&Call { generation, ..rig.call.clone() }).is_err());
+    let hello = rig.call.hello;
+    for hello in [Hello { node: 3, ..hello }, Hello { mirror: [0; 16], ..hello }] {
+        assert!(Caller::connect(&Call { hello, ..rig.call.clone() }, Channel::Data, drop).is_err());
     }
-    assert!(Caller::connect(&Call { mirror: [0; 16], ..rig.call.clone() }).is_err());
-    rig.wait_for_ends(3);
-    assert_eq!(rig.counted(|c| &c.bad_generations), 2);
-    assert_eq!(rig.counted(|c| &c.bad_frames), 1);
+    rig.wait_for_ends(2);
+    assert_eq!(rig.counted(|c| &c.bad_frames), 2);
+    // And a caller does not speak to another member than the one it looks for.
+    assert!(Caller::connect(&Call { peer: 3, ..rig.call.clone() }, Channel::Data, drop).is_err());
+}
+
+#[test]
+fn what_is_not_taken_in_now_ends_the_connection_and_may_come_again() {
+    let rig = rig();
+    let mut caller = Caller::connect(&rig.call, Channel::Data, drop).unwrap();
+    caller.send(0, GENERATION, 1, [b"later", b""]).unwrap();
+    assert!(matches!(caller.answer(), Err(Broken::Closed)));
+    let mut caller = Caller::connect(&rig.call, Channel::Data, drop).unwrap();
+    caller.send(0, GENERATION, 1, [b"now", b""]).unwrap();
+    assert_eq!(caller.answer().unwrap(), Outcome::Done);
+    assert_eq!(rig.counted(|c| &c.put_off), 1);
+}
+
+#[test]
+fn each_channel_carries_its_own_frames_only() {
+    let rig = rig();
+    let mut resync = Caller::connect(&rig.call, Channel::Resync, drop).unwrap();
+    assert_eq!(resync.piece(GENERATION, [b"abc", b"d"]).unwrap(), b"dcba");
+    resync.send(0, GENERATION, 1, [b"operation", b""]).unwrap();
+    assert!(resync.answer().is_err());
+    let mut control = Caller::connect(&rig.call, Channel::Control, drop).unwrap();
+    control.send(0, GENERATION, 1, [b"operation", b""]).unwrap();
+    assert!(control.answer().is_err());
+    rig.wait_for_ends(2);
+    rig.assert_nothing_carried_out();
+    assert_eq!(rig.counted(|c| &c.bad_frames), 2);
 }
 
 #[test]
@@ -229,11 +279,11 @@ fn a_torn_frame_is_not_carried_out() {
     }
     // The server has seen all of them end when it has answered one more, and there was room for it.
     let mut caller = loop {
-        if let Ok(caller) = Caller::connect(&rig.call) {
+        if let Ok(caller) = Caller::connect(&rig.call, Channel::Data, drop) {
             break caller;
         }
     };
-    caller.send(0, 1, [b"whole", b""]).unwrap();
+    caller.send(0, GENERATION, 1, [b"whole", b""]).unwrap();
     assert_eq!(caller.answer().unwrap(), Outcome::Done);
     assert_eq!(*rig.ledger.0.lock().unwrap(), [b"whole".to_vec()]);
 }
@@ -252,24 +302,10 @@ fn a_repeated_number_ends_the_connection() {
 }
 
 #[test]
-fn nothing_is_carried_out_behind_the_fence() {
-    let rig = rig();
-    let mut caller = Caller::connect(&rig.call).unwrap();
-    caller.send(0, 1, [b"before", b""]).unwrap();
-    assert_eq!(caller.answer().unwrap(), Outcome::Done);
-    rig.server.fence(GENERATION + 1);
-    caller.send(0, 2, [b"after", b""]).unwrap();
-    assert!(caller.answer().is_err());
-    rig.wait_for_ends(1);
-    assert_eq!(*rig.ledger.0.lock().unwrap(), [b"before".to_vec()]);
-    assert_eq!(rig.counted(|c| &c.bad_generations), 1);
-}
-
-#[test]
 fn there_is_an_end_to_connections() {
     let rig = rig();
-    let callers: Vec<_> = (0..4).map(|_| Caller::connect(&rig.call).unwrap()).collect();
-    assert!(Caller::connect(&rig.call).is_err());
+    let callers: Vec<_> = (0..4).map(|_| Caller::connect(&rig.call, Channel::Data, drop).unwrap()).collect();
+    assert!(Caller::connect(&rig.call, Channel::Data, drop).is_err());
     assert_eq!(rig.counted(|c| &c.too_many), 1);
     drop(callers);
 }

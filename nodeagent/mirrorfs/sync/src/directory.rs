@@ -15,7 +15,7 @@ use crate::body::Draft;
 use crate::cursors::DirectoryCursor;
 use crate::extents;
 use crate::meta::Meta;
-use crate::names::{Census, Listing, identify};
+use crate::names::{Census, Listing};
 use crate::object::Object;
 use crate::peer::{Line, MESSAGE_MAX};
 use crate::question::{ENTRIES, Led, Named, Question, answer};
@@ -197,7 +197,7 @@ fn chunk(mirror: &Mirror, listing: &mut Listing) -> Result<Vec<Here>, Errno> {
         match open_entry(listing.fd(), &name) {
             Ok(fd) => {
                 let kind = FileType::from_raw_mode(u32::from(statx(fd.as_fd())?.stx_mode)).as_raw_mode();
-                let id = identify(mirror.tree(), &fd)?;
+                let id = mirror.identify(fd.as_fd())?;
                 chunk.push(Here { named: Named { name, id, kind, sight: None }, cookie });
             }
             // The lock keeps names as they are, but for those that are not replicated.

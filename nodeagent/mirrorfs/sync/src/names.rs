@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use mirrorfs_fs::exclude::{EXCLUDED, Exclude, PLAIN};
 use mirrorfs_fs::id::FileId;
-use mirrorfs_fs::sys::{self, getdents};
+use mirrorfs_fs::sys::getdents;
 use mirrorfs_fs::tree::{HIDDEN, Tree, proc_path};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -119,20 +119,5 @@ impl Census {
             census.add(&name);
         }
         Ok(census)
-    }
-}
-
-/// The id of an inode, which gets one where it has none. Call with the parent's lock, so that nobody else gives it another.
-///
-/// # Errors
-/// What reading or writing the id says.
-pub fn identify(tree: &Tree, fd: &OwnedFd) -> Result<FileId, Errno> {
-    match tree.identity(fd.as_fd(), &sys::handle_of(fd.as_fd())?)? {
-        Some(id) => Ok(id),
-        None => {
-            let id = FileId::random()?;
-            tree.set_id(fd.as_fd(), id)?;
-            Ok(id)
-        }
     }
 }

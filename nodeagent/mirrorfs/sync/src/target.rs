@@ -8,7 +8,7 @@ use mirrorfs_fs::apply::Applier;
 use mirrorfs_fs::exclude::Exclude;
 use mirrorfs_fs::id::FileId;
 use mirrorfs_fs::locks::Span;
-use mirrorfs_fs::op::Op;
+use mirrorfs_fs::op::{Op, Time};
 use mirrorfs_fs::perform::open_entry;
 use mirrorfs_fs::sys;
 use mirrorfs_fs::tree::{HIDDEN, statx};
@@ -294,16 +294,33 @@ impl Side {
                 let Some(parent) = self.find(to.parent)? else { return Err(Errno::STALE) };
                 match open_entry(&parent, to.name) {
                     Ok(_) => Err(Errno::EXIST),
-                    Err(Errno::NOENT) => self.applier.apply(op),
+                    Err(Errno::NOENT) => self.rename(op, to.parent),
                     Err(errno) => Err(errno),
                 }
             }
+            Op::Rename { to, .. } => self.rename(op, to.parent),
             Op::Discard { id } => match self.applier.apply(op) {
                 Err(Errno::NOENT) => self.gone(id),
                 other => other,
             },
             _ => self.applier.apply(op),
         }
+    }
+
+    /// A rename is ordered with what happens in the directory that it leads out of; in the other one it may come after what came
+    /// later. It must not take that one's time back.
+    fn rename(&self, op: &Op<'_>, to: FileId) -> Result<(), Errno> {
+        let time = |side: &Side| -> Result<Option<Time>, Errno> {
+            let Some(fd) = side.find(to)? else { return Ok(None) };
+            let stat = side.tree().attributes(fd.as_fd(), to)?;
+            Ok(Some(Time { sec: stat.stx_mtime.tv_sec, nsec: stat.stx_mtime.tv_nsec }))
+        };
+        let before = time(self)?;
+        self.applier.apply(op)?;
+        if let Some(before) = before.filter(|before| Some(*before) > time(self).ok().flatten()) {
+            self.tree().modified(to, before);
+        }
+        Ok(())
     }
 
     /// Empties the folder of what was set aside. Whole trees are taken apart on the way, so that no depth needs more memory.

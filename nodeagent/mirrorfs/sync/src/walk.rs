@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::cursors::FileCursor;
 use crate::extents;
 use crate::meta::Meta;
-use crate::names::{Census, Listing, identify};
+use crate::names::{Census, Listing};
 use crate::object::Object;
 use crate::pace::Counters;
 use crate::peer::Line;
@@ -269,7 +269,7 @@ impl Source {
             None => {
                 let _guard = mirror.locks().hold([Span::whole(of.id)]);
                 fd = open_entry(directory, &name)?;
-                identify(mirror.tree(), &fd)?
+                mirror.identify(fd.as_fd())?
             }
         };
         let (meta, digest, read) = sight(mirror.tree(), &fd, id)?;

@@ -46,7 +46,11 @@ class AzureSettings:
     drift_seconds: float = 300.0
     """How often what is in place is read again."""
     health_seconds: float = 30.0
-    """How often Azure is asked for the state of the backends."""
+    """How often Azure is asked for the state of the backends ..."""
+    health_at_once: int = 30
+    """... all clusters of a subscription together with so many questions at once, and then ..."""
+    health_every_seconds: float = 1.0
+    """... one every so often: a third of the 1,000 writes in 5 minutes that the network provider takes."""
     stalled_seconds: float = 60.0
     """How long until something that waits for a person is tried again."""
     busy_seconds: float = 600.0

@@ -17,6 +17,7 @@ from farmstead_operator.azure.clock import Clock, SystemClock
 from farmstead_operator.azure.load_balancer.board import OnChange
 from farmstead_operator.azure.load_balancer.health import HealthReader
 from farmstead_operator.azure.load_balancer.writer import LoadBalancerWriter
+from farmstead_operator.azure.pace import Pace
 from farmstead_operator.azure.settings import AzureSettings
 from farmstead_operator.azure.shares import ClusterName, ClusterShare, LoadBalancerKey, ShareState
 
@@ -46,6 +47,8 @@ class Writers:
         self._clock = clock or SystemClock()
         self._jitter = jitter
         self._running: dict[str, _Running] = {}
+        self._paces: dict[str, Pace] = {}
+        """By subscription: how often backends' health is asked for."""
 
     async def declare(self, key: LoadBalancerKey, share: ClusterShare) -> None:
         """The cluster wants this share of the load balancer; told again, nothing happens."""
@@ -90,12 +93,17 @@ class Writers:
         writer = LoadBalancerWriter(
             key, arm=self._arm, clock=self._clock, jitter=self._jitter, on_change=self._on_change
         )
-        health = HealthReader(writer, arm=self._arm, clock=self._clock)
+        health = HealthReader(writer, arm=self._arm, clock=self._clock, pace=self._pace(key.subscription_id))
         tasks = (
             asyncio.create_task(writer.run(), name=f"azure writer {key.name}"),
             asyncio.create_task(health.run(), name=f"azure health {key.name}"),
         )
         return _Running(writer, tasks)
+
+    def _pace(self, subscription_id: str) -> Pace:
+        settings = self._arm.settings
+        new = Pace(at_once=settings.health_at_once, every_seconds=settings.health_every_seconds)
+        return self._paces.setdefault(subscription_id, new)
 
 
 async def _end(tasks: tuple[asyncio.Task[None], ...]) -> None:

@@ -42,6 +42,16 @@ def plan(observed: Observed) -> Plan:
     return plan_end(observed, cluster) if cluster.metadata.deleting else _life(observed, cluster)
 
 
+def leads_on(before: FarmClusterStatus, after: FarmClusterStatus) -> bool:
+    """Whether a status, once written, lets the next pass do more than this one; all else in it is for people."""
+    return _leading(before) != _leading(after)
+
+
+def _leading(status: FarmClusterStatus) -> object:
+    listed = [(entry.name, entry.held) for entry in status.members]
+    return status.observed_generation, listed, status.load_balancer
+
+
 def _life(observed: Observed, cluster: FarmCluster) -> Plan:
     roll = membership(cluster.spec.members, observed.nodes, namespace=cluster.metadata.namespace)
     staying = _staying(observed, roll)

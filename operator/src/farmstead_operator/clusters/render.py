@@ -6,7 +6,7 @@ unchanged cluster renders to what is there already and costs no write.
 
 import hashlib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
 from msgspec.structs import replace
@@ -21,8 +21,12 @@ REQUIRED = ("start", "stop")
 TEXT_LIMIT = 65536
 
 
-def revision(content: object) -> str:
-    """Short hash of what a value says: equal values have equal ones, wherever they were read."""
+@lru_cache(maxsize=2048)
+def revision(content: msgspec.Struct) -> str:
+    """Short hash of what a view says: equal views have equal ones, wherever they were read.
+
+    Remembered: a cluster's Members are rendered at every pass, and mostly to what they were before.
+    """
     return hashlib.sha256(msgspec.json.encode(_said(content), order="deterministic")).hexdigest()[:16]
 
 

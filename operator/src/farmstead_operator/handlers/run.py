@@ -107,8 +107,24 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 5
     settings.persistence.finalizer = CLUSTER_FINALIZER
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX, key="last-handled")
+    settings.persistence.diffbase_storage = NothingToCompare()
     return settings
+
+
+class NothingToCompare(kopf.DiffBaseStorage):
+    """What kopf keeps of an object in order to tell what has changed: nothing, since no handler of ours asks.
+
+    Else it copies each object several times at each event, and writes the spec once more into an annotation.
+    """
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing."""
 
 
 def _register_login(

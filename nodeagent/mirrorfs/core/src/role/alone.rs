@@ -144,8 +144,8 @@ fn ask_target(n: &mut Node, now: Time) -> bool {
 fn copy(n: &mut Node, now: Time) -> bool {
     let Some(resync) = &mut n.resync else { return false };
     let Some(object) = resync.next_copy() else { return false };
-    let seq = n.window.submit(Kind::Copy, object, Body(0), n.cfg.stall.map(|_| now));
-    resync.sent(seq, object);
+    let seq = n.window.submit(Kind::Copy, (object, None), Body(0), n.cfg.stall.map(|_| now));
+    resync.begun(seq, object);
     true
 }
 
@@ -155,8 +155,8 @@ fn purge(n: &mut Node, now: Time) -> bool {
         |r: &&mut Resync| r.phase == Phase::Copying && (r.is_settled() || !n.cfg.on(Mutation::JoinBeforeDrained));
     let Some(resync) = n.resync.as_mut().filter(settled) else { return false };
     resync.phase = Phase::Purging;
-    let seq = n.window.submit(Kind::Purge, ObjectId(0), Body(0), n.cfg.stall.map(|_| now));
-    resync.sent(seq, ObjectId(0));
+    let seq = n.window.submit(Kind::Purge, (ObjectId(0), None), Body(0), n.cfg.stall.map(|_| now));
+    resync.begun(seq, ObjectId(0));
     true
 }
 
@@ -172,7 +172,7 @@ fn freeze(n: &mut Node, now: Time) -> bool {
 
 /// | ALONE | ... | drained: the joiner GRANTS a serving lease; |
 fn prepare(n: &mut Node, now: Time) -> bool {
-    let drained = n.window.is_drained() || !n.on(Mutation::JoinBeforeDrained);
+    let drained = n.window.is_empty() || !n.on(Mutation::JoinBeforeDrained);
     let Some(resync) = &mut n.resync else { return false };
     let settled = resync.is_settled() || !n.cfg.on(Mutation::JoinBeforeDrained);
     if resync.phase == Phase::Freezing && drained && settled {

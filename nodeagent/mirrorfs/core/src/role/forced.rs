@@ -26,9 +26,7 @@ pub fn promote(n: &mut Node, now: Time) -> bool {
     n.tear_down();
     n.handing = None;
     n.cas = None;
-    if let Some(intake) = &mut n.intake {
-        intake.close();
-    }
+    n.close_intake();
     n.record = None;
     let forced = Some(operation);
     n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced, may_miss: false });

@@ -32,7 +32,7 @@ pub fn begin(n: &mut Node, now: Time) -> bool {
 
 /// | PRIM | planned switch, ... | drain, | — then nobody serves until the record is read.
 pub fn drained(n: &mut Node, now: Time) -> bool {
-    if n.handing != (Some(Handing::Stopping { stopped: true })) || !n.window.is_drained() {
+    if n.handing != (Some(Handing::Stopping { stopped: true })) || !n.window.is_empty() {
         return false;
     }
     leave(n, now);

@@ -15,6 +15,7 @@ pub mod taking;
 pub mod wait;
 
 use crate::event::Action;
+use crate::guard::Mutation;
 use crate::ids::{Incarnation, OperationId};
 use crate::intake::Intake;
 use crate::node::Node;
@@ -238,6 +239,13 @@ impl Node {
         self.promise = self.promise.max(now + self.cfg.promise());
         self.role = Role::wait(now);
         self.talk.next = self.talk.next.min(now);
+    }
+
+    /// Takes nothing more in, and discards what has not begun: before the fence rises.
+    pub(crate) fn close_intake(&mut self) {
+        if let Some(intake) = self.intake.as_mut().filter(|_| self.cfg.on(Mutation::IntakeStaysOpen)) {
+            intake.close();
+        }
     }
 
     /// Follows one life of the peer as its secondary.

@@ -69,9 +69,7 @@ fn promise_over(n: &mut Node, now: Time) -> bool {
     if now < n.takeover_at() || n.goal.inconsistent || n.trouble.is_some() {
         return false;
     }
-    if let Some(intake) = &mut n.intake {
-        intake.close();
-    }
+    n.close_intake();
     n.record = None;
     n.role = Role::Taking(Taking { since: now, from_second: true, fenced: false, forced: None, may_miss: false });
     true

@@ -150,9 +150,7 @@ fn take_over(n: &mut Node, now: Time) -> bool {
         return false;
     }
     let may_miss = n.lost_memory() && n.cfg.acknowledgement == Acknowledgement::Memory;
-    if let Some(intake) = &mut n.intake {
-        intake.close();
-    }
+    n.close_intake();
     n.record = None;
     n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced: None, may_miss });
     true

@@ -1,10 +1,12 @@
-//! A primary and a secondary as real processes, with certificates, over loopback or between two network namespaces.
+//! A primary and a secondary as real processes, with certificates, over loopback, and a stand-in for the API server.
 //!
 //! Needs root and /dev/fuse. All that a test makes is unmounted, killed and removed at its end, also when it fails.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,35 +16,26 @@ use rustix::mount::UnmountFlags;
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Both machines of a mirror. `a` is the primary's directory, mounted over; `b` the secondary's.
+/// Both machines of a mirror. `a` is the primary to begin with.
 pub struct Machines {
     pub base: tempfile::TempDir,
     pub primary: Option<Child>,
     pub secondary: Option<Child>,
-    address: SocketAddr,
-    /// The network between the two, where it is not loopback.
-    pub network: Option<Network>,
-    /// Further directories than the first.
+    /// Stands in for the API server; ends when its input does.
+    witness: Child,
+    agents: Vec<UnixStream>,
+    /// Replicated directories.
     directories: usize,
     pub threads: usize,
 }
 
 impl Machines {
     pub fn new(directories: usize) -> Machines {
-        // Free now; taken a moment later by our own secondary.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Machines::at(address, directories)
+        Machines::with(directories, serde_json::json!({}))
     }
 
-    /// Each in a network namespace of its own, with a cable between them.
-    pub fn apart() -> Machines {
-        let network = Network::new();
-        let mut machines = Machines::at(SocketAddr::from(([192, 0, 2, 2], 7801)), 1);
-        machines.network = Some(network);
-        machines
-    }
-
-    fn at(address: SocketAddr, directories: usize) -> Machines {
+    /// With further settings for both.
+    pub fn with(directories: usize, settings: serde_json::Value) -> Machines {
         assert!(rustix::process::geteuid().is_root(), "these tests mount FUSE file systems: run them as root");
         let base = tempfile::Builder::new().prefix("mirrorfs-e2e-").tempdir().unwrap();
         use std::os::unix::fs::PermissionsExt;
@@ -53,32 +46,47 @@ impl Machines {
             }
         }
         let pins = ["a", "b"].map(|side| make_key(base.path(), side));
-        let machines =
-            Machines { base, primary: None, secondary: None, address, network: None, directories, threads: 4 };
-        machines.configure("a", "primary", &pins[1]);
-        machines.configure("b", "secondary", &pins[0]);
+        let (witness, server) = start_witness(base.path());
+        let mut machines =
+            Machines { base, primary: None, secondary: None, witness, agents: Vec::new(), directories, threads: 4 };
+        // Free now; taken a moment later by our own daemons.
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = [free(), free()];
+        let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        drop(listeners);
+        machines.configure("a", addresses, &pins[1], &server, &settings);
+        machines.configure("b", addresses, &pins[0], &server, &settings);
+        machines.threads = 4;
         machines
     }
 
-    fn configure(&self, side: &str, role: &str, peer_pin: &str) {
+    fn configure(&self, side: &str, addresses: [SocketAddr; 2], pin: &str, server: &str, settings: &serde_json::Value) {
+        let at = |name: &str| self.base.path().join(name);
         let directories: Vec<_> = (0..self.directories)
             .map(|number| serde_json::json!({"path": self.directory(side, number), "exclude": ["excluded"]}))
             .collect();
-        let config = serde_json::json!({
-            "mirror": "00112233445566778899aabbccddeeff", "role": role, "generation": 1,
-            "directories": directories, "state": self.base.path().join(format!("state-{side}")),
-            "address": self.address, "threads": self.threads, "stallSeconds": 5,
-            "tls": {"certificate": self.base.path().join(format!("{side}.crt")),
-                    "key": self.base.path().join(format!("{side}.key")), "peerPins": [peer_pin]},
+        let member = |side: &str| {
+            let number = usize::from(side == "b");
+            serde_json::json!({"name": side, "uid": UIDS[number], "address": addresses[number]})
+        };
+        let other = if side == "a" { "b" } else { "a" };
+        let mut config = serde_json::json!({
+            "mirror": "00112233-4455-6677-8899-aabbccddeeff", "member": member(side), "peer": member(other),
+            "directories": directories, "state": at(&format!("state-{side}")), "threads": self.threads,
+            "leaseSeconds": 1.5,
+            "tls": {"certificate": at(&format!("{side}.crt")), "key": at(&format!("{side}.key")), "peerPins": [pin]},
+            "witness": {"server": server, "authorities": at("witness-ca.pem"), "token": at("witness-token"),
+                        "namespace": "test", "name": "mirror"},
         });
-        std::fs::write(self.base.path().join(format!("{side}.json")), config.to_string()).unwrap();
+        config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        std::fs::write(at(&format!("{side}.json")), config.to_string()).unwrap();
     }
 
     pub fn directory(&self, side: &str, number: usize) -> PathBuf {
         self.base.path().join(format!("{side}{number}"))
     }
 
-    /// The primary's own copy, below the mount.
+    /// A machine's own copy, below whatever is mounted over it.
     pub fn under(&self, side: &str, number: usize) -> PathBuf {
         self.base.path().join(format!("state-{side}/under-{number}"))
     }
@@ -87,18 +95,10 @@ impl Machines {
         self.directory("a", 0)
     }
 
-    fn spawn(&self, side: &str, namespace: usize) -> Child {
+    fn spawn(&self, side: &str) -> Child {
         let program = env!("CARGO_BIN_EXE_farmstead-mirrorfs");
-        let mut command = match &self.network {
-            None => Command::new(program),
-            Some(network) => {
-                // The network's namespace alone: mounts are to be seen by the test.
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net=/run/netns/{}", network.names[namespace])).arg(program);
-                command
-            }
-        };
         let log = File::options().create(true).append(true).open(self.log(side)).unwrap();
+        let mut command = Command::new(program);
         command.arg(self.base.path().join(format!("{side}.json")));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
@@ -107,52 +107,88 @@ impl Machines {
         self.base.path().join(format!("{side}.log"))
     }
 
-    fn logged(&self, side: &str, message: &str) -> usize {
-        std::fs::read_to_string(self.log(side)).unwrap_or_default().matches(message).count()
+    fn control(&self, side: &str) -> UnixStream {
+        let path = self.base.path().join(format!("state-{side}/control.sock"));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match UnixStream::connect(&path) {
+                Ok(socket) => return socket,
+                Err(error) if Instant::now() > deadline => panic!("{side}: {error}:\n{}", self.said(side)),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
     }
 
-    /// Starts the secondary, and waits until it listens.
+    fn said(&self, side: &str) -> String {
+        std::fs::read_to_string(self.log(side)).unwrap_or_default()
+    }
+
+    /// Waits until a daemon's status is as wanted.
+    pub fn wait_for(&self, side: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let mut socket = self.control(side);
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(b"{\"version\": 1, \"do\": \"watch\"}\n").unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = serde_json::Value::Null;
+        for line in BufReader::new(socket).lines() {
+            let Ok(line) = line else { break };
+            last = serde_json::from_str::<serde_json::Value>(&line).unwrap()["status"].take();
+            if wanted(&last) {
+                return last;
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+        }
+        panic!("{side} did not become as wanted: {last}\n{}", self.said(side));
+    }
+
+    pub fn wait_for_role(&self, side: &str, role: &str) {
+        self.wait_for(side, |status| status["role"] == role);
+    }
+
+    /// Stays connected as a machine's agent.
+    fn be_agent(&mut self, side: &str) {
+        let mut socket = self.control(side);
+        socket.write_all(b"{\"version\": 1, \"do\": \"agent\"}\n").unwrap();
+        BufReader::new(&socket).read_line(&mut String::new()).unwrap();
+        self.agents.push(socket);
+    }
+
     pub fn start_secondary(&mut self) {
-        let before = self.logged("b", "\"listening\"");
-        self.secondary = Some(self.spawn("b", 1));
-        self.wait_for("b", "\"listening\"", before + 1);
+        self.secondary = Some(self.spawn("b"));
+        self.be_agent("b");
     }
 
-    /// Starts the primary, and waits until all is mounted.
     pub fn start_primary(&mut self) {
-        let before = self.logged("a", "\"mounted\"");
-        self.primary = Some(self.spawn("a", 0));
-        self.wait_for("a", "\"mounted\"", before + self.directories);
+        self.primary = Some(self.spawn("a"));
+        self.be_agent("a");
     }
 
+    /// Starts both, and waits until they are a pair and `a` is mounted.
     pub fn start(&mut self) {
         self.start_secondary();
         self.start_primary();
+        self.wait_for("a", |status| status["role"] == "PRIM" && status["mounted"] == true);
+        self.wait_for_role("b", "SECOND");
     }
 
-    fn wait_for(&mut self, side: &str, message: &str, count: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.logged(side, message) < count {
-            let child = if side == "a" { &mut self.primary } else { &mut self.secondary };
-            let ended = child.as_mut().and_then(|child| child.try_wait().unwrap());
-            if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(self.log(side)).unwrap_or_default();
-                panic!("{side} ({ended:?}) did not say {message}:\n{log}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Stops both in order, primary first.
+    /// Stops both in order, secondary first: so the primary has nobody to hand over to.
     pub fn stop(&mut self) {
-        for (side, child) in [("a", self.primary.take()), ("b", self.secondary.take())] {
-            if let Some(mut child) = child {
-                terminate(&child);
-                let status = child.wait().unwrap();
-                let log = std::fs::read_to_string(self.log(side)).unwrap_or_default();
-                assert!(status.success(), "{side}: {status}:\n{log}");
-            }
+        if let Some(child) = self.secondary.take() {
+            self.end("b", child);
+            self.wait_for_role("a", "ALONE");
         }
+        if let Some(child) = self.primary.take() {
+            self.agents.clear();
+            self.end("a", child);
+        }
+    }
+
+    fn end(&self, side: &str, mut child: Child) {
+        terminate(&child);
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{side}: {status}:\n{}", self.said(side));
     }
 }
 
@@ -162,59 +198,41 @@ impl Drop for Machines {
             let _ = child.kill();
             let _ = child.wait();
         }
+        drop(self.witness.stdin.take());
+        let _ = self.witness.wait();
         for number in 0..self.directories {
-            // Dead mounts lie one over the other.
-            while is_ours(&self.directory("a", number)) {
-                let flags = UnmountFlags::DETACH | UnmountFlags::FORCE;
-                if rustix::mount::unmount(self.directory("a", number), flags).is_err() {
-                    break;
-                }
-            }
             for side in ["a", "b"] {
+                // Dead mounts lie one over the other.
+                while is_ours(&self.directory(side, number)) {
+                    let flags = UnmountFlags::DETACH | UnmountFlags::FORCE;
+                    if rustix::mount::unmount(self.directory(side, number), flags).is_err() {
+                        break;
+                    }
+                }
                 let _ = rustix::mount::unmount(self.under(side, number), UnmountFlags::DETACH);
             }
         }
     }
 }
 
-/// Two network namespaces of this run's own and a cable between them, removed at the end.
-pub struct Network {
-    names: [String; 2],
-}
+const UIDS: [&str; 2] = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"];
 
-impl Network {
-    fn new() -> Network {
-        let network = Network { names: ["a", "b"].map(|side| format!("mirrorfs-{}-{side}", std::process::id())) };
-        let [a, b] = &network.names;
-        for name in &network.names {
-            ip(&["netns", "add", name]);
-            ip(&["-n", name, "link", "set", "lo", "up"]);
-        }
-        ip(&["-n", a, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", b]);
-        for (name, address) in network.names.iter().zip(["192.0.2.1/24", "192.0.2.2/24"]) {
-            ip(&["-n", name, "address", "add", address, "dev", "cable"]);
-            ip(&["-n", name, "link", "set", "cable", "up"]);
-        }
-        network
-    }
-
-    /// Takes the cable out.
-    pub fn cut(&self) {
-        ip(&["-n", &self.names[0], "link", "set", "cable", "down"]);
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = Command::new("ip").args(["netns", "delete", name]).status();
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    let status = Command::new("ip").args(arguments).status().unwrap();
-    assert!(status.success(), "ip {arguments:?}");
+/// Starts what stands in for the API server, with a record in generation 0; returns its address.
+fn start_witness(base: &Path) -> (Child, String) {
+    let record = serde_json::json!({
+        "apiVersion": "farmstead.dev/v1alpha1", "kind": "MirrorWitness",
+        "metadata": {"name": "mirror", "uid": "00000000-0000-0000-0000-0000000000e1"},
+        "spec": {"members": [{"name": "a", "nodeUID": UIDS[0]}, {"name": "b", "nodeUID": UIDS[1]}], "generation": 0,
+                 "primary": "a", "inSync": [], "lineage": "00000000-0000-0000-0000-0000000000d1", "nonce": "operator"},
+    });
+    std::fs::write(base.join("record.json"), record.to_string()).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_farmstead-mirrorfs")).with_file_name("examples").join("witness");
+    let mut command = Command::new(&program);
+    let child = command.arg(base).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{}: {error}: cargo test builds it", program.display()));
+    let mut address = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    (child, address.trim().into())
 }
 
 /// Whether a FUSE mount lies over the directory.

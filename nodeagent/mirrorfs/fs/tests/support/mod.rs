@@ -15,7 +15,7 @@ use mirrorfs_fs::codec;
 use mirrorfs_fs::exclude::Exclude;
 use mirrorfs_fs::mirror::Mirror;
 use mirrorfs_fs::op::Op;
-use mirrorfs_fs::replicate::{Refusal, Replicate, Session};
+use mirrorfs_fs::replicate::{Replicate, Session};
 use mirrorfs_fs::session::Served;
 use mirrorfs_fs::tree::Tree;
 use rustix::io::Errno;
@@ -45,27 +45,29 @@ impl Replicate for DirectReplicate {
 }
 
 impl Session for DirectSession {
-    fn send(&mut self, op: &Op<'_>) -> Result<(), Refusal> {
-        self.wire.clear();
-        let data = codec::encode(op, &mut self.wire);
-        self.wire.extend_from_slice(data);
+    fn admit(&mut self) -> Result<(), Errno> {
         Ok(())
     }
 
-    fn acknowledged(&mut self) -> Result<(), Refusal> {
+    fn begin(&mut self, op: &Op<'_>) -> Result<(), Errno> {
+        self.wire.clear();
+        let data = codec::encode(op, &mut self.wire);
+        self.wire.extend_from_slice(data);
         let op = codec::decode(&self.wire).expect("our own operation");
         self.direct.count.fetch_add(1, Ordering::Relaxed);
         let result = self.direct.applier.apply(&op);
-        result.map_err(|errno| {
-            if errno == Errno::STALE {
+        result.inspect_err(|errno| {
+            if *errno == Errno::STALE {
                 self.direct.diverged.lock().unwrap().push(format!("peer: {op:?}"));
             }
-            Refusal::Errno(errno)
         })
     }
 
-    fn diverged(&mut self, op: &Op<'_>, errno: Errno) {
-        self.direct.diverged.lock().unwrap().push(format!("local: {errno}: {op:?}"));
+    fn done(&mut self, op: &Op<'_>, result: Result<(), Errno>) -> Result<(), Errno> {
+        if let Err(errno) = result {
+            self.direct.diverged.lock().unwrap().push(format!("local: {errno}: {op:?}"));
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use mirrorfs_fs::codec;
 use mirrorfs_fs::locks::Span;
 use mirrorfs_fs::mirror::Mirror;
 use mirrorfs_fs::op::Op;
-use mirrorfs_fs::replicate::{Refusal, Replicate, Session};
+use mirrorfs_fs::replicate::{Replicate, Session};
 use mirrorfs_sync::object::{Object, changed};
 use mirrorfs_sync::peer::{Line, Lost, MESSAGE_MAX, Peer};
 use mirrorfs_sync::source::{Failure, Source};
@@ -349,7 +349,11 @@ fn objects(op: &Op<'_>) -> Vec<ObjectId> {
 }
 
 impl Session for DriverSession {
-    fn send(&mut self, op: &Op<'_>) -> Result<(), Refusal> {
+    fn admit(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn begin(&mut self, op: &Op<'_>) -> Result<(), Errno> {
         if matches!(op, Op::Sync { .. }) {
             return Ok(());
         }
@@ -365,15 +369,10 @@ impl Session for DriverSession {
         Ok(())
     }
 
-    fn acknowledged(&mut self) -> Result<(), Refusal> {
+    fn done(&mut self, op: &Op<'_>, result: Result<(), Errno>) -> Result<(), Errno> {
+        if result.is_err() {
+            self.0.rejoin(&objects(op));
+        }
         Ok(())
     }
-
-    fn diverged(&mut self, op: &Op<'_>, _errno: Errno) {
-        self.0.rejoin(&objects(op));
-    }
-}
-
-impl Drop for DriverReplicate {
-    fn drop(&mut self) {}
 }

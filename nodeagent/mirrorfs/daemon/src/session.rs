@@ -1,0 +1,306 @@
+//! A FUSE thread's way through the core and to the peer: it sends its operation on a connection of its own, reads its own answer,
+//! and does the local part in between, as the core says.
+//!
+//! While its call is under way the thread holds the inodes' locks, so operations that conflict reach the peer one after the other:
+//! what the core says about their order (`after`) needs not to travel.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use mirror_core::ids::{Generation, Incarnation, Seq};
+use mirror_core::message::{Frame, Kind, Message, Outcome};
+use mirror_core::{Event, RoleName};
+use mirrorfs_fs::codec;
+use mirrorfs_fs::op::Op;
+use mirrorfs_fs::replicate::{Replicate, Session};
+use mirrorfs_fs::tree::Tree;
+use mirrorfs_net::client::{Call, Caller, Outcome as Answer};
+use mirrorfs_net::hello::Channel;
+use mirrorfs_net::link::Broken;
+use mirrorfs_sync::object::{Object, changed};
+use rustix::io::Errno;
+
+use crate::driver::{Driver, Inner, Sending, body};
+use crate::metrics::Metrics;
+
+/// How long a thread waits before it calls the peer again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// One replicated directory of one mount.
+pub struct Replicator {
+    pub driver: Arc<Driver>,
+    pub metrics: Arc<Metrics>,
+    pub call: Call,
+    pub tree: u16,
+    pub mount: u64,
+    /// Where every operation has to be on disk before it is answered (`Disk`).
+    pub durable: Option<Arc<Tree>>,
+}
+
+impl Replicate for Replicator {
+    fn session(&self, _worker: usize) -> Result<Box<dyn Session>, String> {
+        let desk = self.driver.take_desk(self.mount);
+        Ok(Box::new(Worker {
+            driver: self.driver.clone(),
+            metrics: self.metrics.clone(),
+            call: self.call.clone(),
+            tree: self.tree,
+            durable: self.durable.clone(),
+            desk,
+            caller: None,
+            fields: Vec::new(),
+            duty: None,
+            in_flight: false,
+            refused: None,
+            started: Instant::now(),
+            sent: Instant::now(),
+        }))
+    }
+}
+
+struct Worker {
+    driver: Arc<Driver>,
+    metrics: Arc<Metrics>,
+    call: Call,
+    tree: u16,
+    durable: Option<Arc<Tree>>,
+    desk: usize,
+    caller: Option<Caller>,
+    /// Memory for an operation's fields, kept from one to the next.
+    fields: Vec<u8>,
+    /// What is to reach the peer, and whether it is on its way.
+    duty: Option<Sending>,
+    in_flight: bool,
+    /// The peer's file system refused the operation and changed nothing.
+    refused: Option<Errno>,
+    /// When the present call began, and when it was sent.
+    started: Instant,
+    sent: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The operation is not done locally yet.
+    Before,
+    /// It is.
+    After,
+}
+
+impl Session for Worker {
+    #[inline]
+    fn admit(&mut self) -> Result<(), Errno> {
+        if self.driver.serves() || self.driver.wait_to_serve(self.desk) { Ok(()) } else { Err(Errno::IO) }
+    }
+
+    fn begin(&mut self, op: &Op<'_>) -> Result<(), Errno> {
+        self.started = Instant::now();
+        let (id, also) = changed(op);
+        let tree = self.tree;
+        let object = |id| Object { tree, id }.into();
+        let kind = if matches!(op, Op::Sync { .. }) { Kind::Sync } else { Kind::Change };
+        (self.duty, self.in_flight, self.refused) = (None, false, None);
+        let driver = self.driver.clone();
+        let mut inner = driver.lock();
+        loop {
+            if inner.torn(self.desk) {
+                return Err(Errno::IO);
+            }
+            inner.fresh(self.desk);
+            let event = Event::Change { kind, object: object(id), also: also.map(object), body: body(self.desk) };
+            driver.step(&mut inner, event);
+            if !inner.desks[self.desk].later {
+                break;
+            }
+            while !inner.desks[self.desk].room && !inner.torn(self.desk) {
+                inner = driver.wait(inner, self.desk, None);
+            }
+        }
+        let (inner, reply) = self.work(&driver, inner, op, Stage::Before);
+        match reply {
+            Some(_) => Err(self.refused.unwrap_or(Errno::IO)),
+            None if inner.torn(self.desk) => Err(Errno::IO),
+            None => Ok(()),
+        }
+    }
+
+    fn done(&mut self, op: &Op<'_>, result: Result<(), Errno>) -> Result<(), Errno> {
+        let result = result.and_then(|()| self.durable.as_ref().map_or(Ok(()), |tree| tree.harden(op)));
+        let driver = self.driver.clone();
+        let mut inner = driver.lock();
+        let Some((generation, seq)) = inner.desks[self.desk].apply.take() else { return Err(Errno::IO) };
+        driver.step(&mut inner, Event::Applied { generation, seq, outcome: outcome(result) });
+        let (inner, reply) = self.work(&driver, inner, op, Stage::After);
+        drop(inner);
+        self.metrics.operation(op, self.started.elapsed());
+        match (reply, result) {
+            // What the file system itself said is the answer then.
+            (Some(true), _) | (Some(false), Err(_)) => Ok(()),
+            _ => {
+                self.metrics.errors.fetch_add(1, Ordering::Relaxed);
+                Err(Errno::IO)
+            }
+        }
+    }
+}
+
+/// What a local result is to the core.
+pub fn outcome(result: Result<(), Errno>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        Err(Errno::IO) => Outcome::DiskError,
+        Err(_) => Outcome::Refused,
+    }
+}
+
+/// Whether a refusal says that the disk is full, and not that the operation makes no sense.
+pub fn is_full(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::NOMEM)
+}
+
+type Guard<'d> = MutexGuard<'d, Inner>;
+
+impl Worker {
+    /// Carries the call on until it is to be done locally (`Before`) or is answered; returns the answer, if there is one.
+    fn work<'d>(
+        &mut self,
+        driver: &'d Driver,
+        mut inner: Guard<'d>,
+        op: &Op<'_>,
+        stage: Stage,
+    ) -> (Guard<'d>, Option<bool>) {
+        let mut tried = false;
+        loop {
+            if inner.torn(self.desk) {
+                self.hang_up();
+                return (inner, None);
+            }
+            let desk = &mut inner.desks[self.desk];
+            if let Some(sending) = desk.send.take() {
+                if self.in_flight {
+                    self.hang_up();
+                }
+                self.duty = Some(sending);
+            }
+            let (reply, apply) = (desk.reply, desk.apply);
+            let node = &inner.node;
+            if reply.is_some() && node.requires_peer().is_none() && node.resync().is_none() && self.duty.is_some() {
+                // Nobody waits for the peer's answer any more.
+                self.hang_up();
+                self.duty = None;
+            }
+            if self.duty.is_none() && reply.is_some() {
+                return (inner, reply);
+            }
+            let begun = self.duty.is_none() || self.in_flight || tried;
+            if stage == Stage::Before
+                && begun
+                && let Some((generation, seq)) = apply
+            {
+                if self.refused.is_none() {
+                    return (inner, None);
+                }
+                // The peer's file system changed nothing, so nothing is changed here.
+                inner.desks[self.desk].apply = None;
+                driver.step(&mut inner, Event::Applied { generation, seq, outcome: Outcome::Done });
+                continue;
+            }
+            let alone = inner.node.role() == RoleName::Alone;
+            inner = match self.duty {
+                None => driver.wait(inner, self.desk, None),
+                Some(sending) => {
+                    let (back, answer) = driver.blocked(inner, self.desk, || {
+                        if self.in_flight { self.listen() } else { self.deliver(driver, op, &sending) }
+                    });
+                    inner = back;
+                    tried = true;
+                    match answer {
+                        Ok(None) => inner,
+                        Ok(Some(answer)) => self.feed(driver, inner, &sending, answer, stage),
+                        // The target of a resync: what it missed is compared again.
+                        Err(_) if alone => self.feed(driver, inner, &sending, Answer::NotYet, stage),
+                        Err(_) => driver.wait(inner, self.desk, Some(PAUSE)),
+                    }
+                }
+            };
+        }
+    }
+
+    /// Sends the operation. Its answer comes later.
+    fn deliver(&mut self, driver: &Driver, op: &Op<'_>, sending: &Sending) -> Result<Option<Answer>, Broken> {
+        if self.caller.is_none() {
+            let known = |socket| driver.lock().desks[self.desk].socket = Some(socket);
+            self.caller = Some(Caller::connect(&self.call, Channel::Data, known)?);
+            self.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+        let caller = self.caller.as_mut().ok_or(Broken::Closed)?;
+        self.fields.clear();
+        self.fields.extend(sending.low.0.to_le_bytes());
+        let data = codec::encode(op, &mut self.fields);
+        self.metrics.bytes_sent.fetch_add((self.fields.len() + data.len()) as u64, Ordering::Relaxed);
+        self.sent = Instant::now();
+        let sent = caller.send(self.tree, sending.generation.0, sending.op.seq.0, [&self.fields, data]);
+        if let Err(broken) = sent {
+            self.hang_up();
+            return Err(broken);
+        }
+        self.in_flight = true;
+        Ok(None)
+    }
+
+    /// Waits for the answer to what was sent.
+    fn listen(&mut self) -> Result<Option<Answer>, Broken> {
+        self.in_flight = false;
+        let answer = self.caller.as_mut().ok_or(Broken::Closed)?.answer();
+        match &answer {
+            Ok(_) => self.metrics.round_trip.add(self.sent.elapsed()),
+            Err(_) => self.hang_up(),
+        }
+        answer.map(Some)
+    }
+
+    /// Ends a connection on which an answer may still come: it would be taken for another's.
+    fn hang_up(&mut self) {
+        self.caller = None;
+        self.in_flight = false;
+    }
+
+    /// Tells the core what the peer said.
+    fn feed<'d>(
+        &mut self,
+        driver: &'d Driver,
+        mut inner: Guard<'d>,
+        sending: &Sending,
+        answer: Answer,
+        stage: Stage,
+    ) -> Guard<'d> {
+        self.duty = None;
+        let undone = stage == Stage::Before && inner.desks[self.desk].apply.is_none();
+        let outcome = match answer {
+            Answer::Done => Outcome::Done,
+            Answer::NotYet => Outcome::NotYet,
+            Answer::Failed => Outcome::DiskError,
+            Answer::Refused(code) if is_full(Errno::from_raw_os_error(code)) => Outcome::Refused,
+            Answer::Refused(code) if undone => {
+                self.refused = Some(Errno::from_raw_os_error(code));
+                Outcome::Done
+            }
+            // Done here at the same time: the copies differ.
+            Answer::Refused(_) => Outcome::NotYet,
+        };
+        let from = match &self.caller {
+            Some(caller) => Incarnation { boot: caller.peer().boot, process: caller.peer().process },
+            None => inner.node.resync().map(|resync| resync.target).unwrap_or_default(),
+        };
+        let (generation, seq): (Generation, Seq) = (sending.generation, sending.op.seq);
+        let message = Message::Acknowledgement { generation, seq, outcome };
+        driver.step(&mut inner, Event::Received(Frame { node: driver.peer, from, message }));
+        inner
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.driver.leave_desk(self.desk);
+    }
+}

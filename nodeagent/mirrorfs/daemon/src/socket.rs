@@ -1,0 +1,215 @@
+//! The control socket: a UNIX socket in the state folder, one JSON object a line each way. `docs/mirrorfs-control.md` has the messages.
+//!
+//! Only root reaches it (0600). It passes orders on to the core and shows what the core says; it decides nothing.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mirror_core::ids::{NodeId, OperationId};
+use mirror_core::{Event, Order};
+use mirror_witness::object::uuid;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::driver::Driver;
+use crate::hands::spawn;
+use crate::log;
+
+/// The version of the messages.
+pub const VERSION: u64 = 1;
+/// A longer line is no request.
+const LINE_MAX: u64 = 1 << 16;
+
+/// One request.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+enum Request {
+    /// Everything there is to say, once.
+    Status,
+    /// The same, now and after each change.
+    Watch,
+    /// The peer shall be primary.
+    Switchover,
+    /// The mirror on this machine stops; the peer goes on.
+    Stop,
+    /// The peer's copy of another lineage may be overwritten.
+    Overwrite,
+    /// Become primary without having been in sync.
+    Force { operation: String, confirmed_off: bool, peer_lease_fresh: bool },
+    /// The same without a witness, from somebody who has cut the peer's power.
+    ForceLocal { operation: String },
+    /// Another member takes the peer's place.
+    ReplacePeer { uid: String },
+    /// A person had the witness record created again.
+    RecreatedWitness { uid: String },
+    /// This connection is an agent's, as long as it is open.
+    Agent,
+    /// The application is stopped, as was wished.
+    ApplicationStopped,
+    /// The control groups of the application, which are frozen and killed.
+    Cgroups { paths: Vec<PathBuf> },
+}
+
+/// Listens for as long as the process lives.
+///
+/// # Errors
+/// A sentence that names the socket.
+pub fn listen(path: &Path, driver: Arc<Driver>) -> Result<(), String> {
+    let told = |error: std::io::Error| format!("control socket {}: {error}", path.display());
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(told(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(told)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(told)?;
+    spawn("control", move || {
+        for socket in listener.incoming().flatten() {
+            let driver = driver.clone();
+            if let Err(reason) = spawn("asker", move || converse(&driver, socket)) {
+                log::error("a control connection was refused", &[("reason", &reason)]);
+            }
+        }
+    })
+}
+
+/// One connection's life.
+fn converse(driver: &Driver, socket: UnixStream) {
+    let Ok(reader) = socket.try_clone() else { return };
+    let mut agent = false;
+    // A caller that is gone needs no answer.
+    let _ = exchange(driver, BufReader::new(reader), &socket, &mut agent);
+    if agent {
+        agent_came(driver, false);
+    }
+}
+
+fn exchange(
+    driver: &Driver,
+    mut reader: BufReader<UnixStream>,
+    mut socket: &UnixStream,
+    agent: &mut bool,
+) -> std::io::Result<()> {
+    loop {
+        let mut line = String::new();
+        if std::io::Read::take(&mut reader, LINE_MAX).read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        match serde_json::from_str::<Envelope>(&line) {
+            Err(error) => say(&mut socket, &refusal(&error.to_string()))?,
+            Ok(Envelope { version, .. }) if version != VERSION => {
+                say(&mut socket, &refusal(&format!("version {version} is not spoken here, {VERSION} is")))?;
+            }
+            Ok(Envelope { request: Request::Watch, .. }) => return watch(driver, socket),
+            Ok(Envelope { request, .. }) => {
+                let first = matches!(request, Request::Agent) && !std::mem::replace(agent, true);
+                if first {
+                    agent_came(driver, true);
+                }
+                say(&mut socket, &answer(driver, request))?;
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    version: u64,
+    #[serde(flatten)]
+    request: Request,
+}
+
+fn say(socket: &mut &UnixStream, value: &Value) -> std::io::Result<()> {
+    socket.write_all(format!("{value}\n").as_bytes())
+}
+
+fn refusal(reason: &str) -> Value {
+    json!({"version": VERSION, "ok": false, "error": reason})
+}
+
+fn status(driver: &Driver, inner: &crate::driver::Inner) -> Value {
+    json!({"version": VERSION, "ok": true, "status": inner.status.show(&inner.node, driver.mounted())})
+}
+
+fn watch(driver: &Driver, mut socket: &UnixStream) -> std::io::Result<()> {
+    let mut seen = None;
+    loop {
+        let shown = {
+            let inner = driver.news(seen);
+            seen = Some(inner.status.version);
+            status(driver, &inner)
+        };
+        say(&mut socket, &shown)?;
+    }
+}
+
+fn agent_came(driver: &Driver, came: bool) {
+    let mut inner = driver.lock();
+    if inner.status.agent_came(came) {
+        let alive = inner.status.agent();
+        driver.step(&mut inner, Event::Agent { alive });
+    }
+}
+
+fn answer(driver: &Driver, request: Request) -> Value {
+    let id = |text: &str| uuid(text).ok_or_else(|| format!("{text:?} is no UUID"));
+    let order = match request {
+        Request::Status | Request::Watch | Request::Agent => return status(driver, &driver.lock()),
+        Request::ApplicationStopped => {
+            driver.tell(Event::ApplicationStopped);
+            return json!({"version": VERSION, "ok": true});
+        }
+        Request::Cgroups { paths } => {
+            return match driver.set_cgroups(paths) {
+                Ok(()) => json!({"version": VERSION, "ok": true}),
+                Err(reason) => refusal(&reason),
+            };
+        }
+        Request::Switchover => Ok(Order::SwitchOver),
+        Request::Stop => Ok(Order::Stop),
+        Request::Overwrite => Ok(Order::Overwrite),
+        Request::Force { operation, confirmed_off, peer_lease_fresh } => {
+            id(&operation).map(|id| Order::Force { operation: OperationId(id), confirmed_off, peer_lease_fresh })
+        }
+        Request::ForceLocal { operation } => id(&operation).map(|id| Order::ForceLocal { operation: OperationId(id) }),
+        Request::ReplacePeer { uid } => id(&uid).map(|id| Order::ReplacePeer { new: NodeId(id) }),
+        Request::RecreatedWitness { uid } => id(&uid).map(|uid| Order::RecreatedWitness { uid }),
+    };
+    match order {
+        Err(reason) => refusal(&reason),
+        Ok(order) => {
+            log::info("ordered", &[("order", &format!("{order:?}"))]);
+            let mut inner = driver.lock();
+            let before = inner.status.notices();
+            driver.step(&mut inner, Event::Order(order));
+            // What the core says against it, it says at once.
+            match inner.status.notice_since(before) {
+                Some(reason) => refusal(&reason),
+                None => json!({"version": VERSION, "ok": true}),
+            }
+        }
+    }
+}
+
+/// Says one request to a daemon and prints what it answers: the program's own client.
+///
+/// # Errors
+/// A sentence: nobody listens, or the order was refused.
+pub fn ask(path: &Path, verb: &str, fields: Value) -> Result<Value, String> {
+    let told = |error: std::io::Error| format!("{}: {error}: is the daemon running?", path.display());
+    let socket = UnixStream::connect(path).map_err(told)?;
+    let mut request = json!({"version": VERSION, "do": verb});
+    if let (Some(request), Value::Object(fields)) = (request.as_object_mut(), fields) {
+        request.extend(fields);
+    }
+    (&socket).write_all(format!("{request}\n").as_bytes()).map_err(told)?;
+    let mut line = String::new();
+    BufReader::new(&socket).read_line(&mut line).map_err(told)?;
+    let answer: Value = serde_json::from_str(&line).map_err(|error| format!("{}: {error}", path.display()))?;
+    match answer["error"].as_str() {
+        Some(reason) => Err(reason.into()),
+        None => Ok(answer),
+    }
+}

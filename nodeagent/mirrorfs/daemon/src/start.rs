@@ -1,0 +1,236 @@
+//! A daemon's life: what it finds, the core made of that, the threads around it, and its end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mirror_core::ids::{Incarnation, NodeId};
+use mirror_core::{Event, Node, Order, RoleName, Settings, Start};
+use mirrorfs_net::client::Call;
+use mirrorfs_net::hello::{Channel, Hello};
+use mirrorfs_net::server::{Listen, Server};
+use mirrorfs_sync::store::Store;
+
+use crate::config::Config;
+use crate::copies::Copies;
+use crate::driver::Driver;
+use crate::hands::{self, spawn};
+use crate::intake::Intake;
+use crate::machine::Machine;
+use crate::metrics::{self, Metrics};
+use crate::resync::source::{Mounted, Source};
+use crate::{clock, control, gate, log, socket, under};
+
+/// How long connecting to the peer may take.
+const CONNECTING: Duration = Duration::from_millis(500);
+/// How long a stopping daemon tries to leave in good order; then it ends as if it had been killed, which is as safe.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// An answer of the peer may take as long as the core wants to wait for it.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A sentence for people.
+pub fn run(config: Config) -> Result<(), String> {
+    // Taken before any thread starts, so that no signal is missed.
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+        .map_err(|error| format!("signals: {error}"))?;
+    // A half-done step of the core must not be gone on with.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+    refuse_request_timeouts()?;
+    hold_on();
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let config = Arc::new(config);
+    let daemon = start(&config)?;
+    signals.forever().next();
+    daemon.leave();
+    for number in 0..config.directories.len() {
+        under::close(&config.state, number).map_err(|errno| format!("private mount {number}: {errno}"))?;
+    }
+    log::info("ended", &[]);
+    Ok(())
+}
+
+/// A daemon at work.
+struct Daemon {
+    driver: Arc<Driver>,
+    config: Arc<Config>,
+}
+
+fn start(config: &Arc<Config>) -> Result<Daemon, String> {
+    let copies = Arc::new(Copies::open(config)?);
+    for directory in &config.directories {
+        under::clear(&directory.path)?;
+    }
+    let told = |what: &str, errno| format!("{what} in {}: {errno}", config.state.display());
+    let protocol = config.protocol();
+    let (state, disk) = Store::state(&config.state.join("state")).map_err(|errno| told("state", errno))?;
+    let (log, image) =
+        Store::log(&config.state.join("log"), protocol.log_objects).map_err(|errno| told("difference log", errno))?;
+    let found = copies.mark().map_err(|errno| format!("the copies' marks: {errno}"))?;
+    let incarnation = incarnation()?;
+    let [me, peer] = config.members().map(NodeId);
+    let begun = Start { me, peer, incarnation, disk, log: image, found, agent: false, now: clock::now() };
+    let (node, actions) = Node::new(Settings(Arc::new(protocol.clone())), begun);
+    let (hands, queues) = hands::queues();
+    let driver = Arc::new(Driver::new(node, peer, hands));
+    let identity = config.identity()?;
+    let hello = Hello {
+        mirror: config.mirror_id(),
+        node: me.0,
+        boot: incarnation.boot,
+        process: incarnation.process,
+        channel: Channel::Control,
+    };
+    let call = Call {
+        address: config.peer.address,
+        tls: identity.client().map_err(|error| format!("tls: {error}"))?,
+        hello,
+        peer: peer.0,
+        connecting: CONNECTING,
+        patience: PATIENCE,
+    };
+    let listen = Listen {
+        tls: identity.server().map_err(|error| format!("tls: {error}"))?,
+        hello,
+        peer: peer.0,
+        // Data, control and resync, and as many again that are on their way out.
+        connections: 2 * (config.threads * config.directories.len() + 4),
+        report: Box::new(|from, broken| {
+            log::error("connection refused or lost", &[("peer", from), ("reason", broken)]);
+        }),
+    };
+    let intake = Intake { driver: driver.clone(), copies: copies.clone(), acknowledgement: protocol.acknowledgement };
+    let server = Server::start(config.member.address, listen, Arc::new(intake))
+        .map_err(|error| format!("{}: {error}", config.member.address))?;
+    log::info("listening", &[("address", &server.address())]);
+    let metrics = Arc::new(Metrics::default());
+    if let Some(address) = config.metrics {
+        metrics::serve(address, metrics.clone(), driver.clone(), Arc::new(server))?;
+    } else {
+        // It listens as long as the process lives.
+        std::mem::forget(server);
+    }
+    let mounted = Arc::new(Mounted::default());
+    let mut machine = Machine {
+        config: config.clone(),
+        driver: driver.clone(),
+        copies: copies.clone(),
+        metrics: metrics.clone(),
+        call: call.clone(),
+        mounted: mounted.clone(),
+        served: Vec::new(),
+    };
+    let of = |driver: &Arc<Driver>| driver.clone();
+    spawn("state", {
+        let d = of(&driver);
+        move || hands::keep_state(&d, state, &queues.state)
+    })?;
+    spawn("log", {
+        let d = of(&driver);
+        move || hands::keep_log(&d, log, &queues.log)
+    })?;
+    spawn("flush", {
+        let d = of(&driver);
+        let c = copies.clone();
+        move || hands::flush(&d, &c, &queues.flush)
+    })?;
+    spawn("witness", {
+        let d = of(&driver);
+        let c = config.clone();
+        move || hands::ask_witness(&d, &c, &queues.witness)
+    })?;
+    let lease = Duration::from_millis(protocol.lease.0.unsigned_abs());
+    spawn("beacons", {
+        let call = call.clone();
+        move || control::send(&call, lease, &queues.control)
+    })?;
+    spawn("gate", move || gate::keep(&queues.gate))?;
+    spawn("orders", move || machine.work(&queues.orders))?;
+    spawn("resync", {
+        let mut s = Source::new(of(&driver), mounted, call, metrics);
+        move || s.work(&queues.tasks)
+    })?;
+    driver.begin(actions);
+    spawn("timer", {
+        let d = of(&driver);
+        move || d.keep_time()
+    })?;
+    socket::listen(&config.control(), of(&driver))?;
+    let incarnation = mirror_witness::object::print(incarnation.process);
+    log::info(
+        "started",
+        &[("member", &config.member.name), ("peer", &config.peer.name), ("incarnation", &incarnation)],
+    );
+    Ok(Daemon { driver, config: config.clone() })
+}
+
+impl Daemon {
+    /// Hands over, or stops alone; the mounts go last.
+    fn leave(&self) {
+        log::info("stopping", &[]);
+        self.driver.tell(Event::Order(Order::Stop));
+        let deadline = Instant::now() + FAREWELL;
+        let mut seen = None;
+        loop {
+            let inner = self.driver.news_before(seen, deadline);
+            if inner.node.role() == RoleName::Stop || Instant::now() >= deadline {
+                break;
+            }
+            seen = Some(inner.status.version);
+        }
+        let (done, told) = std::sync::mpsc::channel();
+        self.driver.last_order(done);
+        let _ = told.recv_timeout(FAREWELL);
+        for directory in &self.config.directories {
+            if let Err(reason) = under::clear(&directory.path) {
+                log::error("unmounting", &[("reason", &reason)]);
+            }
+        }
+    }
+}
+
+/// This boot, this process.
+fn incarnation() -> Result<Incarnation, String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let boot = mirror_witness::object::uuid(text.trim()).ok_or(format!("{path}: no UUID"))?;
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| format!("random: {errno}"))?;
+    Ok(Incarnation { boot, process: u128::from_le_bytes(bytes) })
+}
+
+/// Beacons have to go out when memory and processors are short, too. What is not allowed is done without.
+fn hold_on() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    let results = [
+        ("mlockall", mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT).is_ok()),
+        // Threads inherit it.
+        ("priority", rustix::process::setpriority_process(None, -10).is_ok()),
+        ("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "-900").is_ok()),
+    ];
+    for (what, _) in results.iter().filter(|(_, done)| !done) {
+        log::info("not permitted, and done without", &[("what", what)]);
+    }
+}
+
+/// With these set, the kernel would end the mount of a node that holds its answers while the protocol decides.
+fn refuse_request_timeouts() -> Result<(), String> {
+    for name in ["default_request_timeout", "max_request_timeout"] {
+        let path = format!("/proc/sys/fs/fuse/{name}");
+        // Older kernels have none.
+        let value = std::fs::read_to_string(&path).unwrap_or_default();
+        if value.trim().parse::<u64>().is_ok_and(|seconds| seconds > 0) {
+            return Err(format!(
+                "{path} is {}: set it to 0, or the kernel ends mounts that wait for a peer",
+                value.trim()
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! I1 to I7, each a check on one state; and A1: it ends well.
+
+use super::*;
+
+impl World {
+    /// The first invariant that does not hold here.
+    pub fn violation(&self, settings: &Settings) -> Option<String> {
+        if let Some(broken) = self.broken {
+            return Some(broken.into());
+        }
+        let serving: Vec<usize> = (0..2).filter(|i| self.hosts[*i].gate_open(NOW)).collect();
+        if serving.len() > 1 && !self.forced {
+            return Some("I4: two nodes serve".into());
+        }
+        for i in serving {
+            if let Some(broken) = self.serving_violation(i) {
+                return Some(broken);
+            }
+        }
+        (0..2).find_map(|i| self.data_violation(i, settings)).or_else(|| self.log_violation())
+    }
+
+    pub(super) fn serving_violation(&self, i: usize) -> Option<String> {
+        let host = &self.hosts[i];
+        let node = host.node.as_ref()?;
+        if !node.serves() {
+            return None;
+        }
+        let joining = node.role() == RoleName::Join;
+        let generation = if joining { node.generation() } else { node.epoch() };
+        if !self.history.contains(&(generation, host.me)) {
+            return Some(format!("I3: {:?} serves in generation {} which names another", host.me, generation.0));
+        }
+        if self.forced {
+            return None;
+        }
+        if self.witness.generation > generation && !node.has_open_cas() && !joining {
+            return Some(format!(
+                "I3: serves in generation {} and knows nothing of {}",
+                generation.0, self.witness.generation.0
+            ));
+        }
+        let other = self.witness.holder(host.peer);
+        if other.is_some() && node.requires_peer().is_none() {
+            return Some("I2: acknowledges alone while both are in sync".into());
+        }
+        self.witness.holder(host.me).is_none().then(|| "I5: a node that is not in sync serves".into())
+    }
+
+    pub(super) fn data_violation(&self, i: usize, settings: &Settings) -> Option<String> {
+        let host = &self.hosts[i];
+        if self.forced {
+            return None;
+        }
+        let holder = self.witness.holder(host.me);
+        let intact = holder.is_some_and(|holder| holder.inc.boot == host.inc.boot) && !host.reimaged;
+        let on_disk = settings.acknowledgement == Acknowledgement::Disk && holder.is_some() && !host.reimaged;
+        let has = |contents: &[Content]| self.acked.iter().zip(contents).all(|(acked, c)| acked & !c.bits == 0);
+        if on_disk && !has(&host.disk) || intact && !has(&host.cache) {
+            return Some(format!("I1: an acknowledged operation is not on {:?}, which is in sync", host.me));
+        }
+        let serves = host.serves(NOW) && !has(&host.cache);
+        serves.then(|| format!("I1: {:?} serves without an acknowledged operation", host.me))
+    }
+
+    pub(super) fn log_violation(&self) -> Option<String> {
+        let logs = [self.hosts[0].logged()?, self.hosts[1].logged()?];
+        for object in 0..self.acked.len() {
+            let id = ObjectId(object as u128);
+            let [a, b] = &self.hosts;
+            let differs = a.cache[object] != b.cache[object] || a.disk[object] != b.disk[object];
+            let volatile = self.hosts.iter().any(|host| host.cache[object] != host.disk[object]);
+            if (differs || volatile) && !logs.iter().any(|log| log.contains(&id)) {
+                return Some(format!("I7: object {object} may differ and no log says so"));
+            }
+        }
+        None
+    }
+
+    /// Whether the world ends well by itself: no more faults, everything is up, what is cut one way stays cut.
+    pub fn ends_well(&self, settings: &Settings) -> bool {
+        let mut world = self.clone();
+        world.left = Budget { versions: u8::MAX, ..Budget::default() };
+        for i in 0..2u8 {
+            if world.hosts[usize::from(i)].node.is_none() {
+                world.take(settings, Step::Start(i));
+            }
+        }
+        world.held = [false; 2];
+        world.paused = [false; 2];
+        if world.away == [true, true] || world.cut == [false, false] {
+            world.away = [false; 2];
+        }
+        if world.cut == [true, true] {
+            world.take(settings, Step::Heal(0));
+            world.take(settings, Step::Heal(1));
+        }
+        while !world.late.is_empty() {
+            world.take(settings, Step::Land(0));
+        }
+        let hopeless = world
+            .hosts
+            .iter()
+            .any(|h| h.failing || h.reimaged || h.node.as_ref().is_some_and(|n| n.halted().is_some()));
+        hopeless || world.forced || world.run_fairly(settings, 1500, |w| (0..2).any(|i| w.hosts[i].serves(NOW)))
+    }
+}

@@ -1,0 +1,299 @@
+"""A whole mirror: two `farmstead-mirrorfs` daemons, each in a network namespace of its own, and a real witness record.
+
+Mounts are shared with us, so a test reads and writes each machine's directory as its programs would. Not an
+application and not an agent: a test that wants takeovers without the delay for a missing agent opens the control
+socket as one (`Node.agent`).
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from testbed.cache import cache_folder
+from testbed.certificates import Authority
+from testbed.child import Child
+from testbed.controlplane import ControlPlane
+from testbed.machines import Fabric, Namespace
+from testbed.machines.commands import execute
+
+REPOSITORY = Path(__file__).parents[2]
+WORKSPACE = REPOSITORY / "nodeagent" / "mirrorfs"
+PORT = 7801
+WITNESS = "mirror"
+PATIENCE_SECONDS = 40.0
+MIRROR, LINEAGE = "00000000-0000-0000-0000-0000000000f1", "00000000-0000-0000-0000-0000000000d1"
+UIDS = {"a": "00000000-0000-0000-0000-00000000000a", "b": "00000000-0000-0000-0000-00000000000b"}
+
+Status = dict[str, Any]
+
+
+async def daemon_program() -> Path:
+    """Build the daemon as it is shipped; gives its path."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", cache_folder() / "cargo-target"))
+    command = ["cargo", "build", "--quiet", "--locked", "--release", "-p", "farmstead-mirrorfs"]
+    environment = os.environ | {"CARGO_HOME": str(cache_folder() / "cargo"), "CARGO_TARGET_DIR": str(target)}
+    process = await asyncio.create_subprocess_exec(*command, cwd=WORKSPACE, env=environment)
+    if await process.wait():
+        raise RuntimeError("farmstead-mirrorfs does not build: see above")
+    return target / "release" / "farmstead-mirrorfs"
+
+
+class Node:
+    """One machine of a mirror: its namespace, its directory, its daemon."""
+
+    def __init__(self, name: str, host: Namespace, folder: Path, program: Path) -> None:
+        self.name = name
+        self.host = host
+        self.folder = folder
+        self.directory = folder / "data"
+        self.state = folder / "state"
+        self.config = folder / "mirror.json"
+        self._program = program
+        self._daemon: Child | None = None
+        self._agent: asyncio.StreamWriter | None = None
+        self.directory.mkdir(parents=True)
+
+    @property
+    def under(self) -> Path:
+        """Its copy, below whatever is mounted over the directory."""
+        return self.state / "under-0"
+
+    @property
+    def daemon(self) -> Child:
+        """The running daemon."""
+        assert self._daemon is not None, f"{self.name}'s daemon was not started"
+        return self._daemon
+
+    def start(self) -> None:
+        """Start the daemon."""
+        self._daemon = self.host.spawn(self._program, self.config)
+
+    async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Kill the daemon and wait for its end."""
+        self.daemon.signal(number)
+        await self.daemon.wait()
+
+    async def stop(self) -> int:
+        """Stop it in good order; gives its exit status."""
+        self.daemon.signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self.daemon.wait()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                with suppress(FileNotFoundError, ConnectionRefusedError):
+                    return await asyncio.open_unix_connection(self.state / "control.sock", limit=1 << 20)
+                if self._daemon is not None and not self._daemon.running:
+                    raise RuntimeError(f"{self.name}'s daemon has ended:\n{self._daemon.tail()}")
+                await asyncio.sleep(0.02)
+
+    async def ask(self, verb: str, **fields: object) -> dict[str, Any]:
+        """One request to the control socket, and its answer."""
+        reader, writer = await self._connect()
+        try:
+            return await _exchange(reader, writer, {"version": 1, "do": verb, **fields})
+        finally:
+            writer.close()
+
+    async def status(self) -> Status:
+        """What the daemon says of itself."""
+        status: Status = (await self.ask("status"))["status"]
+        return status
+
+    async def agent(self) -> None:
+        """Be its agent from now on: it takes over without the delay for a machine that can't start applications."""
+        reader, self._agent = await self._connect()
+        await _exchange(reader, self._agent, {"version": 1, "do": "agent"})
+
+    async def until(self, *roles: str, patience: float = PATIENCE_SECONDS, **wanted: object) -> Status:
+        """Wait until it is in one of these roles, and its status has these values."""
+        deadline = time.monotonic() + patience
+        last: Status = {}
+        while time.monotonic() < deadline:
+            reader, writer = await self._connect()
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                    writer.write(b'{"version": 1, "do": "watch"}\n')
+                    while line := await reader.readline():
+                        last = json.loads(line)["status"]
+                        if last["role"] in (roles or [last["role"]]) and all(last[k] == v for k, v in wanted.items()):
+                            return last
+            except (TimeoutError, ConnectionError):
+                pass
+            finally:
+                writer.close()
+        tail = self.daemon.tail() if self._daemon else ""
+        raise AssertionError(f"{self.name} is {last.get('role')} and not {roles} {wanted}: {last}\n{tail}")
+
+    def log(self) -> list[dict[str, Any]]:
+        """All that its daemons have logged."""
+        lines = (self.host.folder / f"{self._program.name}.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    async def end(self) -> None:
+        """End the daemon and what it mounted."""
+        if self._agent is not None:
+            self._agent.close()
+        if self._daemon is not None:
+            await self._daemon.stop()
+        for mount in [self.directory, self.under]:
+            while f" {mount} " in await execute("cat", "/proc/self/mounts"):
+                await execute("umount", "--lazy", "--force", str(mount))
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Mapping[str, object]
+) -> dict[str, Any]:
+    writer.write(json.dumps(request).encode() + b"\n")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        answer: dict[str, Any] = json.loads(await reader.readline())
+    return answer
+
+
+class Mirror:
+    """Two nodes, `a` first the source, and their record."""
+
+    def __init__(self, a: Node, b: Node, control_plane: ControlPlane, namespace: str) -> None:
+        self.a = a
+        self.b = b
+        self.nodes = {"a": a, "b": b}
+        self._control_plane = control_plane
+        self.namespace = namespace
+
+    async def start(self) -> None:
+        """Both daemons up, both with an agent, `b` made equal: PRIM and SECOND."""
+        for node in (self.a, self.b):
+            node.start()
+            await node.agent()
+        await self.paired()
+
+    async def paired(self) -> tuple[Node, Node]:
+        """Wait until one is PRIM and the other SECOND; gives them in this order."""
+        first = next(iter(await _first_of(self.a.until("PRIM"), self.b.until("PRIM"))))
+        primary, second = (self.a, self.b) if first == 0 else (self.b, self.a)
+        await second.until("SECOND")
+        await primary.until("PRIM", mounted=True)
+        return primary, second
+
+    async def record(self) -> dict[str, Any]:
+        """The witness record's spec."""
+        kubectl = self._control_plane.kubectl
+        text = await kubectl("-n", self.namespace, "get", "mirrorwitness", WITNESS, "-o", "json")
+        spec: dict[str, Any] = json.loads(text)["spec"]
+        return spec
+
+
+async def _first_of(*waits: Any) -> set[int]:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()
+    return {tasks.index(task) for task in done}
+
+
+def _pin(certificate: bytes) -> str:
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    encoded = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(encoded).hexdigest()
+
+
+async def prepare_witness(control_plane: ControlPlane, namespace: str, folder: Path) -> dict[str, str]:
+    """The record in generation 0, an account that may write it; gives the configuration's part."""
+    kubectl = control_plane.kubectl
+    await kubectl("apply", "-f", str(REPOSITORY / "crds" / "mirrorwitness.yaml"))
+    await kubectl("wait", "--for=condition=Established", "crd/mirrorwitnesses.farmstead.dev")
+    record = {
+        "apiVersion": "farmstead.dev/v1alpha1",
+        "kind": "MirrorWitness",
+        "metadata": {"name": WITNESS},
+        "spec": {
+            "members": [{"name": name, "nodeUID": uid} for name, uid in UIDS.items()],
+            "generation": 0,
+            "primary": "a",
+            "inSync": [],
+            "lineage": LINEAGE,
+            "nonce": "operator",
+        },
+    }
+    await kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump(record))
+    await kubectl("-n", namespace, "create", "serviceaccount", "mirrorfs")
+    verbs = ["--verb=get,update", "--resource=mirrorwitnesses.farmstead.dev"]
+    await kubectl("-n", namespace, "create", "role", "mirrorfs", *verbs)
+    bound = f"--serviceaccount={namespace}:mirrorfs"
+    await kubectl("-n", namespace, "create", "rolebinding", "mirrorfs", "--role=mirrorfs", bound)
+    cluster = yaml.safe_load(control_plane.admin_kubeconfig.read_text())["clusters"][0]["cluster"]
+    authorities, token = folder / "witness-ca.pem", folder / "witness-token"
+    authorities.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    token.touch(mode=0o600)
+    token.write_text(await kubectl("-n", namespace, "create", "token", "mirrorfs"))
+    return {
+        "server": control_plane.url,
+        "authorities": str(authorities),
+        "token": str(token),
+        "namespace": namespace,
+        "name": WITNESS,
+    }
+
+
+@asynccontextmanager
+async def mirror(
+    fabric: Fabric, control_plane: ControlPlane, namespace: str, folder: Path, **settings: object
+) -> AsyncIterator[Mirror]:
+    """A mirror that is not started yet; `settings` are the daemons' (see config.rs)."""
+    program = await daemon_program()
+    witness = await prepare_witness(control_plane, namespace, folder)
+    hosts = {name: await fabric.namespace(f"mirror-{name}-{namespace}") for name in UIDS}
+    nodes = {name: Node(name, host, folder / name, program) for name, host in hosts.items()}
+    authority = Authority("mirror")
+    pairs = {name: authority.server(addresses=[host.address], names=[name]) for name, host in hosts.items()}
+    members = {
+        name: {"name": name, "uid": UIDS[name], "address": f"{host.address}:{PORT}"} for name, host in hosts.items()
+    }
+    for name, other in (("a", "b"), ("b", "a")):
+        node = nodes[name]
+        certificate, key = pairs[name].write(node.folder, "node")
+        node.config.write_text(
+            json.dumps(
+                {
+                    "mirror": MIRROR,
+                    "member": members[name],
+                    "peer": members[other],
+                    "directories": [{"path": str(node.directory)}],
+                    "state": str(node.state),
+                    "tls": {
+                        "certificate": str(certificate),
+                        "key": str(key),
+                        "peerPins": [_pin(pairs[other].certificate)],
+                    },
+                    "witness": witness,
+                    **settings,
+                }
+            )
+        )
+    try:
+        yield Mirror(nodes["a"], nodes["b"], control_plane, namespace)
+    except BaseException:
+        for node in nodes.values():
+            print(f"── {node.name}'s log\n" + "\n".join(json.dumps(line) for line in node.log()[-60:]))
+        raise
+    finally:
+        for node in nodes.values():
+            await node.end()
+        for host in hosts.values():
+            await fabric.remove(host)
