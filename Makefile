@@ -82,14 +82,14 @@ MIRROR_CARGO := cd nodeagent/mirrorfs && cargo
 
 rust-test: system-rust ## The mirror's protocol: format, lints, bounded search, 10,000 simulated runs, stories
 	$(MIRROR_CARGO) fmt --check $(MIRROR_CORE)
-	$(MIRROR_CARGO) clippy --quiet --locked --release --all-targets $(MIRROR_CORE) -- -D warnings
-	$(MIRROR_CARGO) test --quiet --locked --release $(MIRROR_CORE)
+	$(MIRROR_CARGO) clippy --quiet --locked --profile checked --all-targets $(MIRROR_CORE) -- -D warnings
+	$(MIRROR_CARGO) test --quiet --locked --profile checked $(MIRROR_CORE)
 
 model: system-rust ## Search the mirror's protocol far: every scene, up to 3,000,000 states each
-	$(MIRROR_CARGO) run --quiet --locked --release -p farmstead-mirror-lab --bin model -- $(MODEL_ARGS)
+	$(MIRROR_CARGO) run --quiet --locked --profile checked -p farmstead-mirror-lab --bin model -- $(MODEL_ARGS)
 
 sim: system-rust ## Simulate the mirror's protocol 100,000 times (SIM_ARGS="--seed N --explain" tells one run; --planted)
-	$(MIRROR_CARGO) run --quiet --locked --release -p farmstead-mirror-lab --bin sim -- $(SIM_ARGS)
+	$(MIRROR_CARGO) run --quiet --locked --profile checked -p farmstead-mirror-lab --bin sim -- $(SIM_ARGS)
 
 # Every target is a job, none a file; a list by hand would be forgotten.
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))

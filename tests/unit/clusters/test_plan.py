@@ -248,6 +248,13 @@ def test_machines_whose_member_vanished_with_all_farmnodes_keep_their_backends()
     assert condition(decided, "Stalled").reason == "NoMembers"
 
 
+def test_a_cluster_seen_before_its_machines_empties_no_pool() -> None:
+    decided = plan(observed(balanced(), nodes={}))
+    assert decided.backends is None
+    assert not decided.withdraw
+    assert condition(decided, "LoadBalancerReady").reason == "NoMembers"
+
+
 def test_a_named_machine_without_farmnode_stays_as_it_is() -> None:
     now = settled(cluster(members=Members(names=NODES)))
     decided = plan(replace(now, nodes={name: node(name) for name in NODES[1:]}))

@@ -70,6 +70,19 @@ pub mod init {
     pub const SETXATTR_EXT: u64 = 1 << 29;
     pub const INIT_EXT: u64 = 1 << 30;
     pub const DIRECT_IO_ALLOW_MMAP: u64 = 1 << 36;
+    pub const OVER_IO_URING: u64 = 1 << 41;
+}
+
+/// FUSE over io_uring: commands, and where what lies in a slot's header.
+pub mod ring {
+    pub const REGISTER: u32 = 1;
+    pub const COMMIT_AND_FETCH: u32 = 2;
+    /// Where the request's own structure lies, behind `InHeader`'s place, and how long it may be.
+    pub const OPERATION_AT: usize = 128;
+    pub const OPERATION: usize = 128;
+    /// Where `RingEntry` lies.
+    pub const ENTRY_AT: usize = 256;
+    pub const HEADER: usize = 288;
 }
 
 /// Which fields of `SetattrIn` count.
@@ -114,6 +127,17 @@ pub struct OutHeader {
     pub len: u32,
     pub error: i32,
     pub unique: u64,
+}
+
+/// What a slot holds: the request's number and the length of its payload, or of the reply's.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct RingEntry {
+    pub flags: u64,
+    pub commit_id: u64,
+    pub payload: u32,
+    pub padding: u32,
+    pub reserved: u64,
 }
 
 macro_rules! requests {
@@ -194,6 +218,8 @@ replies! {
         size: u64, blocks: u64, attributes_mask: u64, atime: SxTime, btime: SxTime, ctime: SxTime, mtime: SxTime,
         rdev_major: u32, rdev_minor: u32, dev_major: u32, dev_minor: u32, spare2: [u64; 14],
     }
+    /// The command in a ring's submission: which queue, and which request is answered.
+    RingCommand { flags: u64, commit_id: u64, qid: u16, padding: [u8; 6] }
     StatxOut { attr_valid: u64, attr_valid_nsec: u32, flags: u32, spare: [u64; 2], stat: StatxFields }
 }
 
@@ -216,5 +242,7 @@ mod tests {
         assert_eq!(size_of::<Kstatfs>(), 80);
         assert_eq!(size_of::<StatxFields>(), 256);
         assert_eq!(size_of::<StatxOut>(), 288);
+        assert_eq!(size_of::<RingEntry>(), ring::HEADER - ring::ENTRY_AT);
+        assert_eq!(size_of::<RingCommand>(), 24);
     }
 }

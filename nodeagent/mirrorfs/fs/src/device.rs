@@ -1,7 +1,6 @@
 //! `/dev/fuse`: the mount, the descriptors that threads read requests from, and replies.
 //!
-//! One back end of the file system; one over io_uring can stand next to it, because handlers see `Request` and
-//! `Reply` only. Mounts with mount(2) as root: no helper program, and set-user-id and device files work as below.
+//! One back end of the file system; the other is `ring`. Handlers see `Request` and `Reply` only. Mounts with mount(2) as root: no helper program, and set-user-id and device files work as below.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -47,6 +46,11 @@ impl Device {
         sys::clone_device(self.0.as_fd()).map(Device)
     }
 
+    /// The number of the descriptor, for a ring.
+    pub(crate) fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+
     /// Waits for the next request and reads it into `buffer`; `None` when the mount is gone.
     ///
     /// # Errors
@@ -62,7 +66,7 @@ impl Device {
             }
         };
         let (header, arguments) = InHeader::read_from_prefix(&buffer.0[..length]).map_err(|_| Errno::IO)?;
-        Ok(Some(Request { header, arguments: Arguments(arguments) }))
+        Ok(Some(Request { header, arguments: Arguments::new(arguments) }))
     }
 
     /// Answers request `unique` with an error, or with what was put into `reply`.
@@ -129,11 +133,24 @@ pub struct Request<'b> {
 
 /// What follows a request's header, taken off from the front.
 #[derive(Clone, Copy)]
-pub struct Arguments<'b>(&'b [u8]);
+pub struct Arguments<'b> {
+    /// Over io_uring the operation's own structure lies apart from names and data.
+    first: &'b [u8],
+    rest: &'b [u8],
+}
 
 impl<'b> Arguments<'b> {
     pub fn new(bytes: &'b [u8]) -> Arguments<'b> {
-        Arguments(bytes)
+        Arguments::parts(&[], bytes)
+    }
+
+    /// Two pieces, one behind the other; no argument lies across them.
+    pub fn parts(first: &'b [u8], rest: &'b [u8]) -> Arguments<'b> {
+        Arguments { first, rest }
+    }
+
+    fn front(&mut self) -> &mut &'b [u8] {
+        if self.first.is_empty() { &mut self.rest } else { &mut self.first }
     }
 
     /// The next structure.
@@ -141,8 +158,9 @@ impl<'b> Arguments<'b> {
     /// # Errors
     /// `INVAL` when the request is too short for it.
     pub fn take<T: FromBytes + KnownLayout + Immutable>(&mut self) -> Result<T, Errno> {
-        let (value, rest) = T::read_from_prefix(self.0).map_err(|_| Errno::INVAL)?;
-        self.0 = rest;
+        let front = self.front();
+        let (value, rest) = T::read_from_prefix(front).map_err(|_| Errno::INVAL)?;
+        *front = rest;
         Ok(value)
     }
 
@@ -151,9 +169,10 @@ impl<'b> Arguments<'b> {
     /// # Errors
     /// `INVAL` when there is none.
     pub fn name(&mut self) -> Result<&'b [u8], Errno> {
-        let end = self.0.iter().position(|byte| *byte == 0).ok_or(Errno::INVAL)?;
-        let (name, rest) = (&self.0[..end], &self.0[end + 1..]);
-        self.0 = rest;
+        let front = self.front();
+        let end = front.iter().position(|byte| *byte == 0).ok_or(Errno::INVAL)?;
+        let (name, rest) = (&front[..end], &front[end + 1..]);
+        *front = rest;
         Ok(name)
     }
 
@@ -162,8 +181,9 @@ impl<'b> Arguments<'b> {
     /// # Errors
     /// `INVAL` when there are fewer.
     pub fn bytes(&mut self, length: usize) -> Result<&'b [u8], Errno> {
-        let (head, rest) = self.0.split_at_checked(length).ok_or(Errno::INVAL)?;
-        self.0 = rest;
+        let front = self.front();
+        let (head, rest) = front.split_at_checked(length).ok_or(Errno::INVAL)?;
+        *front = rest;
         Ok(head)
     }
 }
@@ -173,11 +193,29 @@ impl<'b> Arguments<'b> {
 pub struct Reply {
     memory: Vec<u8>,
     used: usize,
+    /// The memory is lent: it may not move.
+    lent: bool,
 }
 
 impl Reply {
     pub fn clear(&mut self) {
         self.used = 0;
+    }
+
+    /// Answers into `memory` until `take_back`. False where a reply might outgrow it.
+    pub(crate) fn lend(&mut self, memory: &mut Vec<u8>) -> bool {
+        let fits = memory.len() >= DATA_MAX;
+        if fits {
+            std::mem::swap(&mut self.memory, memory);
+            self.lent = true;
+        }
+        fits
+    }
+
+    /// Gives back what `lend` was given, at the place where it was.
+    pub(crate) fn take_back(&mut self, memory: &mut Vec<u8>) {
+        std::mem::swap(&mut self.memory, memory);
+        self.lent = false;
     }
 
     pub fn put<T: IntoBytes + Immutable>(&mut self, value: &T) {
@@ -197,6 +235,7 @@ impl Reply {
     fn room(&mut self, size: usize) -> &mut [u8] {
         let end = self.used + size;
         if self.memory.len() < end {
+            assert!(!self.lent, "a reply of {end} bytes: the kernel asks for {DATA_MAX} at most");
             self.memory.resize(end, 0);
         }
         &mut self.memory[self.used..end]

@@ -226,7 +226,7 @@ mod tests {
 
     fn id(n: u32) -> FileId {
         // Spread over all bits, as random ids are.
-        FileId(u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+        FileId(u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) >> (128 - FileId::BITS))
     }
 
     fn handle(n: u32) -> Handle {

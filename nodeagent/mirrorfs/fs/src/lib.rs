@@ -1,6 +1,6 @@
 //! The replicated directory as a file system.
 //!
-//! From the application down: `device` and `abi` speak the kernel's FUSE protocol; `dispatch` and the handlers turn
+//! From the application down: `device`, `ring` and `abi` speak the kernel's FUSE protocol; `dispatch` and the handlers turn
 //! requests into resolved operations (`op`); `replicate` is where those go to the peer; `perform` carries them out on one copy
 //! (`tree`), on the primary from the handlers, on the secondary from `apply`. What it is not: roles, leases, takeover and the
 //! difference log are decided elsewhere.
@@ -25,6 +25,7 @@ pub mod op;
 mod opens;
 pub mod perform;
 pub mod replicate;
+pub mod ring;
 pub mod session;
 pub mod sys;
 pub mod table;

@@ -1,6 +1,6 @@
 //! The system calls that no safe wrapper offers: file handles, raw directory reads, cloning a FUSE descriptor.
 //!
-//! All `unsafe` of this crate is in here. Each function checks what it hands to the kernel and owns what it gets back.
+//! All `unsafe` of this crate is in here and in `ring`. Each function checks what it hands to the kernel and owns what it gets back.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;

@@ -251,6 +251,12 @@ def _balancer(picture: Picture) -> Answer | None:
             return None
         words = facts.problem.message if facts and facts.problem else "what is ours there is being removed"
         return Answer(FALSE, "Withdrawing", words)
+    return _wanted_balancer(picture, facts)
+
+
+def _wanted_balancer(picture: Picture, facts: BalancerFacts | None) -> Answer:
+    if not (picture.staying or picture.leaving):
+        return Answer(FALSE, "NoMembers", "no machine is a member yet; until one is, nothing is changed there")
     if facts is None:
         return _balancer_before(picture.cluster)
     if facts.problem is not None:

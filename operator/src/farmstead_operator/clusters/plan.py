@@ -69,7 +69,7 @@ def _life(observed: Observed, cluster: FarmCluster) -> Plan:
         members=(*_writes(observed, cluster, staying, application, operations), *removal.writes),
         deletions=removal.deletions,
         releases=releasable(cluster, removal.removed, staying=staying),
-        backends=_backends(picture) if picture.wants_balancer else None,
+        backends=(_backends(picture) or None) if picture.wants_balancer else None,
         withdraw=picture.had_balancer and not picture.wants_balancer,
         operations=operations.changed,
         expired=operations.expired,
@@ -163,7 +163,11 @@ def _picture(
 
 
 def _backends(picture: Picture) -> tuple[Backend, ...]:
-    """Every machine that has, or gets, a Member and whose address is known: its probe decides about traffic."""
+    """Every machine that has, or gets, a Member and whose address is known: its probe decides about traffic.
+
+    Nobody is no wish: right after the kinds were applied again a cluster may be seen before its machines are, and an
+    empty pool would cut off clients that are being served.
+    """
     return tuple(
         Backend(node=entry.name, address=entry.address)
         for entry in (*picture.staying, *picture.leaving)

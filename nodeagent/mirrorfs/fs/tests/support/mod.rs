@@ -16,7 +16,7 @@ use mirrorfs_fs::exclude::Exclude;
 use mirrorfs_fs::mirror::Mirror;
 use mirrorfs_fs::op::Op;
 use mirrorfs_fs::replicate::{Replicate, Session};
-use mirrorfs_fs::session::Served;
+use mirrorfs_fs::session::{Served, Way};
 use mirrorfs_fs::tree::Tree;
 use rustix::io::Errno;
 
@@ -83,8 +83,17 @@ impl Pair {
         Pair::with(|_| {}, &[])
     }
 
+    /// With requests that come this way.
+    pub fn by(way: Way) -> Pair {
+        Pair::of(way, |_| {}, &[])
+    }
+
     /// `prepare` fills each copy before the mirror starts.
     pub fn with(prepare: impl Fn(&Path), exclude: &[&str]) -> Pair {
+        Pair::of(Way::Ring, prepare, exclude)
+    }
+
+    fn of(way: Way, prepare: impl Fn(&Path), exclude: &[&str]) -> Pair {
         assert!(rustix::process::geteuid().is_root(), "these tests mount FUSE file systems: run them as root");
         let base = tempfile::Builder::new().prefix("mirrorfs-test-").tempdir().unwrap();
         for name in ["a", "b", "mnt", "reference"] {
@@ -99,15 +108,15 @@ impl Pair {
         let applier = Applier::new(Tree::open(&base.path().join("b")).unwrap());
         let direct = Arc::new(Direct { applier, count: AtomicU64::new(0), diverged: Mutex::default() });
         let mut pair = Pair { served: None, direct, base };
-        pair.mount(exclude);
+        pair.mount(way, exclude);
         pair
     }
 
-    fn mount(&mut self, exclude: &[&str]) {
+    fn mount(&mut self, way: Way, exclude: &[&str]) {
         let exclude = Exclude::new(exclude.iter().copied()).unwrap();
         let mirror = Mirror::new(Tree::open(&self.a()).unwrap(), exclude);
         let replicator = DirectReplicate(self.direct.clone());
-        self.served = Some(Served::start(mirror, &self.mnt(), &replicator, 4).unwrap());
+        self.served = Some(Served::start_by(way, mirror, &self.mnt(), &replicator, 4).unwrap());
     }
 
     pub fn a(&self) -> PathBuf {
@@ -146,9 +155,18 @@ impl Pair {
         snapshot::assert_same("reference", &self.reference(), "primary", &self.a(), snapshot::Times::Ignored);
     }
 
+    /// The way that requests do come.
+    pub fn way(&self) -> Way {
+        self.served.as_ref().unwrap().way()
+    }
+
     pub fn remount(&mut self, exclude: &[&str]) {
+        self.remount_by(Way::Ring, exclude);
+    }
+
+    pub fn remount_by(&mut self, way: Way, exclude: &[&str]) {
         self.served.take().unwrap().stop(PATIENCE).unwrap();
-        self.mount(exclude);
+        self.mount(way, exclude);
     }
 }
 
