@@ -55,6 +55,11 @@ impl Applier {
         Ok(())
     }
 
+    /// Closes what is open of an inode: another one bears its id from now on, or none does.
+    pub fn forget(&self, id: FileId) {
+        self.shard(id).remove(&id);
+    }
+
     /// Brings what an operation changed to the disk.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! order, so no two operations wait for each other in a circle. Not fair: waits are as short as an operation.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use crate::id::FileId;
 
@@ -72,6 +73,21 @@ impl Locks {
         Guard { locks: self, taken }
     }
 
+    /// As `hold` with one span, for somebody who can do without: `None` when others hold it for longer than `patience`.
+    pub fn hold_within(&self, span: Span, patience: Duration) -> Option<Guard<'_, 1>> {
+        let deadline = Instant::now() + patience;
+        let shard = self.shard(span.id);
+        let mut held = lock(&shard.held);
+        while held.spans.iter().any(|other| other.conflicts(&span)) {
+            let left = deadline.checked_duration_since(Instant::now())?;
+            held.waiting += 1;
+            held = shard.freed.wait_timeout(held, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            held.waiting -= 1;
+        }
+        held.spans.push(span);
+        Some(Guard { locks: self, taken: [Some(span)] })
+    }
+
     fn shard(&self, id: FileId) -> &Shard {
         &self.shards[(id.0 >> 64) as usize % SHARDS]
     }
@@ -136,6 +152,18 @@ mod tests {
     fn the_same_inode_twice_is_one_lock() {
         let locks = Locks::default();
         drop(locks.hold([Span::whole(FileId(9)), Span::whole(FileId(9))]));
+        drop(locks.hold([Span::whole(FileId(9))]));
+    }
+
+    #[test]
+    fn whoever_can_do_without_is_turned_away_in_time_and_let_in_when_it_is_free() {
+        let locks = Locks::default();
+        let held = locks.hold([Span::bytes(FileId(9), 0, 1)]);
+        assert!(locks.hold_within(Span::whole(FileId(9)), Duration::from_millis(5)).is_none());
+        drop(held);
+        let guard = locks.hold_within(Span::whole(FileId(9)), Duration::from_millis(5));
+        assert!(guard.is_some());
+        drop(guard);
         drop(locks.hold([Span::whole(FileId(9))]));
     }
 

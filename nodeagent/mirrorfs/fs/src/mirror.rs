@@ -98,6 +98,7 @@ impl Mirror {
         &self.tree
     }
 
+    /// What exists on this side alone.
     pub fn exclude(&self) -> &Exclude {
         &self.exclude
     }
@@ -112,10 +113,7 @@ impl Mirror {
     /// # Errors
     /// What reading or setting it says.
     pub fn identify(&self, fd: BorrowedFd<'_>) -> Result<FileId, Errno> {
-        let handle = sys::handle_of(fd)?;
-        if let Some(id) = self.tree.id_of(fd)?
-            && self.owns(id, &handle)?
-        {
+        if let Some(id) = self.tree.identity(fd, &sys::handle_of(fd)?)? {
             return Ok(id);
         }
         let id = FileId::random()?;
@@ -189,28 +187,11 @@ impl Mirror {
         if let Some(node) = self.table.find(&handle) {
             return Ok(Found { fd, handle, id: node.id, place });
         }
-        if let Some(id) = self.tree.id_of(fd.as_fd())?
-            && self.owns(id, &handle)?
-        {
+        if let Some(id) = self.tree.identity(fd.as_fd(), &handle)? {
             return Ok(Found { fd, handle, id, place });
         }
         let _guard = (!locked).then(|| self.locks.hold([Span::whole(parent.id)]));
         self.adopt(cx, parent, directory, name, place)
-    }
-
-    /// Whether the inode with this handle is the one that bears `id`, and not a copy that brought the attribute along.
-    fn owns(&self, id: FileId, handle: &Handle) -> Result<bool, Errno> {
-        if self.tree.index.get(id)? == Some(*handle) {
-            return Ok(true);
-        }
-        match self.tree.open_id(id, OFlags::PATH | OFlags::NOFOLLOW) {
-            Ok(_other) => Ok(false),
-            Err(Errno::STALE) => {
-                self.tree.index.insert(id, *handle)?;
-                Ok(true)
-            }
-            Err(errno) => Err(errno),
-        }
     }
 
     /// Gives the inode under `name` an id, on both sides. Call with the parent's lock.
@@ -225,9 +206,7 @@ impl Mirror {
         // The name may have moved on, or another thread may have been faster.
         let fd = Arc::new(open_entry(directory, name)?);
         let handle = sys::handle_of(fd.as_fd())?;
-        if let Some(id) = self.tree.id_of(fd.as_fd())?
-            && self.owns(id, &handle)?
-        {
+        if let Some(id) = self.tree.identity(fd.as_fd(), &handle)? {
             return Ok(Found { fd, handle, id, place });
         }
         let id = FileId::random()?;

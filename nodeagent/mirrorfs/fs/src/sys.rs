@@ -91,6 +91,77 @@ pub fn getdents(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
     usize::try_from(rc).map_err(|_| last_error())
 }
 
+/// `struct fiemap` with room for some extents.
+#[repr(C)]
+struct RawMap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    room: u32,
+    reserved: u32,
+    extents: [RawExtent; MAP_ROOM],
+}
+
+/// `struct fiemap_extent`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawExtent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+const MAP_ROOM: usize = 32;
+
+/// Where a file has blocks between two offsets: written, preallocated, or still on their way to the disk. In order; what touches
+/// is one range. Unlike `SEEK_DATA`, this does not depend on what the page cache happens to hold.
+///
+/// # Errors
+/// `OPNOTSUPP` on a file system that can't tell.
+pub fn allocated(fd: BorrowedFd<'_>, start: u64, end: u64) -> Result<Vec<(u64, u64)>, Errno> {
+    const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
+    const LAST: u32 = 1;
+    let none = RawExtent { logical: 0, physical: 0, length: 0, reserved64: [0; 2], flags: 0, reserved: [0; 3] };
+    let (mut at, mut found) = (start, Vec::<(u64, u64)>::new());
+    while at < end {
+        let mut map = RawMap {
+            start: at,
+            length: end - at,
+            flags: 0,
+            mapped: 0,
+            room: MAP_ROOM as u32,
+            reserved: 0,
+            extents: [none; MAP_ROOM],
+        };
+        // SAFETY: the kernel writes at most `room` extents into `map`, which has that many and lives across the call.
+        let rc = unsafe { libc::ioctl(fd.as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) };
+        if rc != 0 {
+            return Err(match last_error() {
+                Errno::NOTTY => Errno::OPNOTSUPP,
+                errno => errno,
+            });
+        }
+        let extents = &map.extents[..MAP_ROOM.min(map.mapped as usize)];
+        for extent in extents {
+            let (from, to) = (extent.logical.max(start), extent.logical.saturating_add(extent.length).min(end));
+            match found.last_mut() {
+                Some((_, last)) if from <= *last => *last = to.max(*last),
+                _ if from < to => found.push((from, to)),
+                _ => {}
+            }
+            at = to.max(at + 1);
+        }
+        if extents.len() < MAP_ROOM || extents.last().is_some_and(|extent| extent.flags & LAST != 0) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// Another descriptor of the FUSE connection that `device` belongs to, with a queue of its own for what it reads.
 ///
 /// # Errors

@@ -96,6 +96,26 @@ impl Tree {
         }
     }
 
+    /// The id of the inode behind `fd`, whose handle is `handle`; `None` where it bears none, or a copy of another's that came
+    /// along with its attributes. Mends the index where a crash lost the entry.
+    ///
+    /// # Errors
+    /// What reading the attribute or the index says.
+    pub fn identity(&self, fd: BorrowedFd<'_>, handle: &Handle) -> Result<Option<FileId>, Errno> {
+        let Some(id) = self.id_of(fd)? else { return Ok(None) };
+        if self.index.get(id)? == Some(*handle) {
+            return Ok(Some(id));
+        }
+        match self.open_id(id, OFlags::PATH | OFlags::NOFOLLOW) {
+            Ok(_other) => Ok(None),
+            Err(Errno::STALE) => {
+                self.index.insert(id, *handle)?;
+                Ok(Some(id))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Gives the inode its id, and the index its place.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Making two copies equal, comparing them, and the core's state files.
+//! Making two copies equal, and the core's state files.
 //!
 //! The core (`mirror_core`) decides what is compared and when, and what an acknowledgement needs; this crate carries that out
 //! on directories. What is not here: roles, the window, the network, FUSE.
@@ -6,7 +6,7 @@
 //! # How a driver uses it
 //! Both sides: `store::Store::state` and `store::Store::log` carry out `Action::Persist` and `Action::PersistLog`.
 //!
-//! On the **source** (ALONE, or PRIM that verifies) there is one `Source`; it asks the other side through a `Peer`, whose lines
+//! On the **source** (ALONE) there is one `Source`; it asks the other side through a `Peer`, whose lines
 //! are connections of their own, next to those of operations:
 //!
 //! | the core says | the driver |
@@ -15,12 +15,11 @@
 //! | `Walk { session }` | `Source::walk(session, name)` on a thread of its own: each name is an `Event::Walked { Some }`, its end `{ None }` |
 //! | `Send(Operation)` of kind `Copy` | `Source::copy(object, name, carry)` on one of 8 threads. `name` is `Event::Walked { Some }` at once; `carry` sends the operation with the body it is given, waits for the acknowledgement, and returns its outcome |
 //! | an acknowledgement `NotYet` of a `Change` | `Source::refused` for each object of it |
-//! | `Compare` | `Source::compare(objects)`: the union of both logs |
 //!
 //! `Source::copy` never leaves an operation unsent, whatever happens on the source: what comes after it on the same object waits
 //! for it on the other side. It holds a directory's lock while `carry` runs, and no lock otherwise.
 //!
-//! On the **target** (WAIT, and SECOND for verification) there is one `Target`:
+//! On the **target** (WAIT) there is one `Target`:
 //!
 //! | it gets | it is handed to |
 //! |---|---|
@@ -28,6 +27,10 @@
 //! | `Apply` of kind `Copy` | `Target::copy`, with the body that travelled |
 //! | `Apply` of kind `Change`, during a resync | `Target::change` |
 //! | `Apply` of kind `Purge` | `Target::purge` |
+//!
+//! Two things are the driver's to see to. A copy has its place in the object's order, and everything before it is done on the
+//! source, before `Source::copy` is called (the window does that). And objects take turns: one that is answered `NotYet` comes up
+//! again after the others, or eight that wait for their directories would keep those from ever being copied.
 //!
 //! # Why a comparison without locks is right
 //! Every change of the source since the comparison reaches the target too, in the object's order, or is answered `NotYet`, which
@@ -38,6 +41,20 @@
 
 #![forbid(unsafe_code)]
 
+mod body;
+mod cursors;
+mod directory;
+mod extents;
+mod meta;
+mod names;
 pub mod object;
+pub mod pace;
 pub mod peer;
+mod place;
+mod question;
+mod sight;
+pub mod source;
 pub mod store;
+pub mod target;
+mod walk;
+mod wire;

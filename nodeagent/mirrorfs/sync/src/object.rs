@@ -4,8 +4,8 @@ use mirror_core::ids::ObjectId;
 use mirrorfs_fs::id::FileId;
 use mirrorfs_fs::op::Op;
 
-/// How many bits of an object's name are the file's; those above number the replicated directory.
-const ID_BITS: u32 = 112;
+/// Above these bits of an object's name stands the number of the replicated directory.
+const ID_BITS: u32 = FileId::BITS;
 
 /// A file or directory of a mirror.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
