@@ -198,7 +198,7 @@ fn discard(tree: &Tree, id: FileId, resolve: &impl Resolve) -> Result<Effect, Er
         rustix::fs::unlinkat(tree.limbo(), hidden_name(id), AtFlags::empty())?;
     }
     tree.index.remove(id)?;
-    tree.late.take(id);
+    tree.late.forget(id);
     Ok(Effect { born: None, gone: Some(id) })
 }
 
@@ -245,7 +245,7 @@ fn bury_if_nameless(tree: &Tree, id: FileId, fd: &OwnedFd) -> Result<Option<File
         return Ok(None);
     }
     tree.index.remove(id)?;
-    tree.late.take(id);
+    tree.late.forget(id);
     Ok(Some(id))
 }
 
@@ -315,7 +315,7 @@ fn set_attributes(
         set_mode(fd.as_fd(), mode)?;
     }
     if changes.mtime.is_some() {
-        tree.late.take(id);
+        tree.late.forget(id);
     }
     if changes.atime.is_some() || changes.mtime.is_some() {
         set_times(fd.as_fd(), changes.atime, changes.mtime)?;

@@ -134,8 +134,9 @@ impl Tree {
     /// # Errors
     /// What `statx(2)` says.
     pub fn attributes(&self, fd: BorrowedFd<'_>, id: FileId) -> Result<Statx, Errno> {
-        let mut stat = statx(fd)?;
-        if let Some(time) = self.late.get(id) {
+        let (stat, kept) = self.late.beside(id, || statx(fd));
+        let mut stat = stat?;
+        if let Some(time) = kept {
             (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) = (time.sec, time.nsec);
         }
         Ok(stat)
@@ -143,12 +144,12 @@ impl Tree {
 
     /// Records that `id` was modified at `time`; it is set on the file later.
     pub fn modified(&self, id: FileId, time: Time) {
-        for (id, time) in self.late.keep(id, time) {
+        self.late.keep(id, time, |id, time| {
             // The inode may be gone by now, and then its time matters to nobody.
             if let Ok(fd) = self.open_id(id, OFlags::PATH) {
                 let _ = set_mtime(fd.as_fd(), time);
             }
-        }
+        });
     }
 
     /// Sets the time that waits for this inode, if one does.
@@ -156,7 +157,7 @@ impl Tree {
     /// # Errors
     /// What setting it says.
     pub fn settle(&self, fd: BorrowedFd<'_>, id: FileId) -> Result<(), Errno> {
-        self.late.take(id).map_or(Ok(()), |time| set_mtime(fd, time))
+        self.late.settle(id, |time| set_mtime(fd, time))
     }
 
     /// Brings what an operation changed to the disk: the file, or the directories whose entries it changed.
@@ -195,14 +196,11 @@ impl Tree {
     /// # Errors
     /// What setting one says; inodes that are gone don't count.
     pub fn settle_all(&self) -> Result<(), Errno> {
-        for (id, time) in self.late.drain() {
-            match self.open_id(id, OFlags::PATH) {
-                Ok(fd) => set_mtime(fd.as_fd(), time)?,
-                Err(Errno::STALE) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(())
+        self.late.settle_all(|id, time| match self.open_id(id, OFlags::PATH) {
+            Ok(fd) => set_mtime(fd.as_fd(), time),
+            Err(Errno::STALE) => Ok(()),
+            Err(errno) => Err(errno),
+        })
     }
 }
 

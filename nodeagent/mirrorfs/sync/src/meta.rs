@@ -114,7 +114,7 @@ impl Meta {
         if self.kind() != FileType::Symlink && u32::from(statx(fd)?.stx_mode) != self.mode {
             set_mode(fd, self.mode)?;
         }
-        tree.late.take(id);
+        tree.late.forget(id);
         set_times(fd, None, Some(self.mtime))
     }
 

@@ -385,7 +385,7 @@ impl Side {
         // Another inode may bear this id by now.
         if self.tree().index.get(id)? == Some(sys::handle_of(fd.as_fd())?) {
             self.tree().index.remove(id)?;
-            self.tree().late.take(id);
+            self.tree().late.forget(id);
             self.applier.forget(id);
         }
         Ok(())

@@ -74,7 +74,7 @@ fn forget(tree: &Tree, fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let Some(id) = tree.id_of(fd)?.filter(|id| *id != FileId::ROOT) else { return Ok(()) };
     if tree.index.get(id)? == Some(mirrorfs_fs::sys::handle_of(fd)?) {
         tree.index.remove(id)?;
-        tree.late.take(id);
+        tree.late.forget(id);
     }
     Ok(())
 }

@@ -137,7 +137,7 @@ impl Target {
                 fd
             }
         };
-        tree.late.take(id);
+        tree.late.forget(id);
         dress(&fd, inode)
     }
 
