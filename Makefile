@@ -67,7 +67,7 @@ bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large
 	$(RUN)/python -m testbed.bench_operator
 
 test-mirrorfs: system-rust ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
-	cd nodeagent/mirrorfs && cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs
+	cd nodeagent/mirrorfs && cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs-sync -p farmstead-mirrorfs
 
 WHEELS := dist
 wheel-mirrorfs: system-rust | $(UV) ## The mirror's daemon as a Python wheel, into dist/
