@@ -30,7 +30,7 @@ from azure.mgmt.network.models import AddressSpace, VirtualNetwork, VirtualNetwo
 from farmstead_api import FarmCluster, Member, parse
 from farmstead_api.member import MemberState, MemberStatus, Readiness
 from farmstead_api.names import AGENT_FIELD_MANAGER
-from farmstead_kube import FARM_CLUSTERS, FARM_NODES, Client, EventType, Json, Selection, Watch, connect
+from farmstead_kube import FARM_CLUSTERS, FARM_NODES, Client, EventType, Json, Selection, Transient, Watch, connect
 from testbed.api_requests import requests
 from testbed.azure.client import EmulatorAdmin
 from testbed.azure.sdk import network_client
@@ -270,8 +270,16 @@ async def _change(options: argparse.Namespace, agents: StandInAgents, shown: Sho
     took: list[float] = []
 
     async def write(member: Member, status: MemberStatus) -> None:
+        """As an agent does it: what was not taken is written again a second later."""
         sent = time.monotonic()
-        await agents.write(member, status)
+        while True:
+            try:
+                await agents.write(member, status)
+            except Transient as error:
+                print(f"  written again: {error}", flush=True)
+                await asyncio.sleep(1)
+            else:
+                break
         took.append(time.monotonic() - sent)
 
     keys = sorted(agents.members)
