@@ -6,7 +6,6 @@ socket as one (`Node.agent`).
 """
 
 import asyncio
-import base64
 import hashlib
 import json
 import os
@@ -248,9 +247,8 @@ async def prepare_witness(control_plane: ControlPlane, namespace: str, folder: P
     await kubectl("-n", namespace, "create", "role", "mirrorfs", *verbs)
     bound = f"--serviceaccount={namespace}:mirrorfs"
     await kubectl("-n", namespace, "create", "rolebinding", "mirrorfs", "--role=mirrorfs", bound)
-    cluster = yaml.safe_load(control_plane.admin_kubeconfig.read_text())["clusters"][0]["cluster"]
     authorities, token = folder / "witness-ca.pem", folder / "witness-token"
-    authorities.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    authorities.write_bytes(control_plane.authorities)
     token.touch(mode=0o600)
     token.write_text(await kubectl("-n", namespace, "create", "token", "mirrorfs"))
     return {

@@ -1,7 +1,6 @@
 """The witness client and the MirrorWitness rules, on the real API server: cuts, absence, deletion, forbidden steps."""
 
 import asyncio
-import base64
 import json
 import os
 from collections.abc import AsyncIterator
@@ -106,19 +105,12 @@ class Driver:
         raise AssertionError(f"it ended without saying {wanted}")
 
 
-def authority_of(kubeconfig: Path) -> bytes:
-    """The API server's authority, in PEM, wherever a kubeconfig keeps it."""
-    cluster = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
-    pem = cluster.get("certificate-authority-data")
-    return base64.b64decode(pem) if pem else Path(cluster["certificate-authority"]).read_bytes()
-
-
 @asynccontextmanager
 async def driver(
     control_plane: ControlPlane, namespace: str, proxy: Proxy, folder: Path, *, process: str = PROCESS
 ) -> AsyncIterator[Driver]:
     ca, token = folder / "ca.pem", folder / "token"
-    ca.write_bytes(authority_of(control_plane.admin_kubeconfig))
+    ca.write_bytes(control_plane.authorities)
     token.write_text(await control_plane.kubectl("-n", namespace, "create", "token", "mirrorfs"))
     arguments = [proxy.address, str(ca), str(token), namespace, "shop", str(folder), VM1, VM2, BOOT, process]
     pipe = asyncio.subprocess.PIPE

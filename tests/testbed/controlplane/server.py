@@ -6,7 +6,6 @@ It can do what tests of an operator ask for: go away and come back, and put etcd
 """
 
 import asyncio
-import base64
 import contextlib
 import json
 import random
@@ -122,12 +121,20 @@ class ControlPlane:
         return f"https://{self._address}:{self._port}"
 
     @property
+    def authorities(self) -> bytes:
+        """Who vouches for the API server, in PEM."""
+        return self._authority.certificate
+
+    @property
     def admin_kubeconfig(self) -> Path:
         """A kubeconfig of a member of system:masters."""
         return self.kubeconfig_for(user="admin", groups=["system:masters"])
 
     def kubeconfig_for(self, *, user: str, groups: Sequence[str] = ()) -> Path:
-        """A kubeconfig (self-contained, for this user) by which `user`, member of `groups`, is known."""
+        """A kubeconfig by which `user`, member of `groups`, is known.
+
+        It names files: from embedded ones the client makes temporary files, which stay behind where it is killed.
+        """
         name = "-".join([user, *groups]).replace(":", "_").replace("/", "_")
         path = self._folder / "kubeconfigs" / name
         if path.exists():
@@ -135,11 +142,8 @@ class ControlPlane:
         path.parent.mkdir(exist_ok=True)
         pair = self._authority.client(user=user, groups=groups)
         certificate, key = pair.write(path.parent, name)
-        trust = {"server": self.url, "certificate-authority-data": _base64(self._authority.certificate)}
-        credentials = {
-            "client-certificate-data": _base64(certificate.read_bytes()),
-            "client-key-data": _base64(key.read_bytes()),
-        }
+        trust = {"server": self.url, "certificate-authority": str(self._ca_file)}
+        credentials = {"client-certificate": str(certificate), "client-key": str(key)}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -288,7 +292,3 @@ def free_port(address: str) -> int:
             probe.bind((address, port))
             return port
     raise ControlPlaneError(f"no free port at {address}: 100 of 20000-29999 were tried")
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
