@@ -10,7 +10,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, Mode, RenameFlags, XattrFlags};
-use support::{Pair, Random};
+use support::Pair;
+use support::random::Random;
 
 /// One step, with everything chosen: it can be done twice.
 #[derive(Debug, Clone)]

@@ -4,6 +4,8 @@ mod support;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use mirrorfs_fs::session::Way;
 use support::Pair;
@@ -41,7 +43,24 @@ fn work(way: Way) {
         assert!(data == vec![(writer * 20 + 19) as u8; 1 + 19 * 150_001]);
     }
     assert!(fs::read(at.join("nothing")).is_err());
+    closed(&pair, &at.join("writer-0/file-1"));
     pair.settle();
+}
+
+/// A node that may not serve answers nothing, whichever way it is asked; what is there stays as it is.
+fn closed(pair: &Pair, file: &Path) {
+    let (refused, count) = (Some(rustix::io::Errno::IO.raw_os_error()), pair.direct.count.load(Ordering::SeqCst));
+    pair.direct.closed.store(true, Ordering::SeqCst);
+    for kind in ["new", "other"] {
+        assert_eq!(fs::write(file.with_file_name(kind), b"x").unwrap_err().raw_os_error(), refused);
+    }
+    // Not asked for since the mount, so that the kernel has nothing to answer from.
+    assert_eq!(fs::metadata(file).unwrap_err().raw_os_error(), refused);
+    assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap_err().raw_os_error(), refused);
+    pair.direct.closed.store(false, Ordering::SeqCst);
+    assert_eq!(pair.direct.count.load(Ordering::SeqCst), count);
+    assert_eq!(fs::read(file).unwrap().len(), 1 + 150_001);
+    assert!(!file.with_file_name("new").exists());
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use support::mess::mess;
-use support::{Pair, Random, snapshot};
+use support::random::Random;
+use support::{Pair, snapshot};
 
 fn copy_plainly(a: &Path, b: &Path) {
     let copied = std::process::Command::new("cp").args(["-a", "--sparse=always"]).arg(a.join(".")).arg(b).status();

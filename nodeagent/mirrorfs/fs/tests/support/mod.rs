@@ -4,10 +4,11 @@
 //! removed at the end, also when a test fails.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod random;
 pub mod snapshot;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mirrorfs_fs::apply::Applier;
@@ -27,6 +28,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 pub struct Direct {
     pub applier: Applier,
     pub count: AtomicU64,
+    /// This node may not serve.
+    pub closed: AtomicBool,
     /// What went wrong between the copies, for the test to look at.
     pub diverged: Mutex<Vec<String>>,
 }
@@ -46,7 +49,7 @@ impl Replicate for DirectReplicate {
 
 impl Session for DirectSession {
     fn admit(&mut self) -> Result<(), Errno> {
-        Ok(())
+        if self.direct.closed.load(Ordering::SeqCst) { Err(Errno::IO) } else { Ok(()) }
     }
 
     fn begin(&mut self, op: &Op<'_>) -> Result<(), Errno> {
@@ -106,7 +109,12 @@ impl Pair {
             prepare(&base.path().join(name));
         }
         let applier = Applier::new(Tree::open(&base.path().join("b")).unwrap());
-        let direct = Arc::new(Direct { applier, count: AtomicU64::new(0), diverged: Mutex::default() });
+        let direct = Arc::new(Direct {
+            applier,
+            count: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            diverged: Mutex::default(),
+        });
         let mut pair = Pair { served: None, direct, base };
         pair.mount(way, exclude);
         pair
@@ -173,32 +181,4 @@ impl Pair {
 pub fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
-
-/// Small seeded random numbers: a failing run is repeated by its seed.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 11) % bound
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len() as u64) as usize]
-    }
-
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, XattrFlags};
 
-use super::Random;
+use super::random::Random;
 
 /// Makes a mess in `root`, `count` operations of it. What fails fails: the names are random.
 pub fn mess(root: &Path, random: &mut Random, count: usize) {
