@@ -8,7 +8,6 @@ socket as one (`Node.agent`).
 import asyncio
 import hashlib
 import json
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,19 +15,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from testbed.cache import cache_folder
 from testbed.certificates import Authority
 from testbed.child import Child
 from testbed.controlplane import ControlPlane
 from testbed.machines import Fabric, Namespace
 from testbed.machines.commands import execute
+from testbed.rust import rust_program
+from testbed.witness import ACCOUNT, allow_witness, install_witness_kind, witness_record
 
-REPOSITORY = Path(__file__).parents[2]
-WORKSPACE = REPOSITORY / "nodeagent" / "mirrorfs"
 PORT = 7801
 WITNESS = "mirror"
 PATIENCE_SECONDS = 40.0
@@ -36,17 +33,6 @@ MIRROR, LINEAGE = "00000000-0000-0000-0000-0000000000f1", "00000000-0000-0000-00
 UIDS = {"a": "00000000-0000-0000-0000-00000000000a", "b": "00000000-0000-0000-0000-00000000000b"}
 
 Status = dict[str, Any]
-
-
-async def daemon_program() -> Path:
-    """Build the daemon as it is shipped; gives its path."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", cache_folder() / "cargo-target"))
-    command = ["cargo", "build", "--quiet", "--locked", "--release", "-p", "farmstead-mirrorfs"]
-    environment = os.environ | {"CARGO_HOME": str(cache_folder() / "cargo"), "CARGO_TARGET_DIR": str(target)}
-    process = await asyncio.create_subprocess_exec(*command, cwd=WORKSPACE, env=environment)
-    if await process.wait():
-        raise RuntimeError("farmstead-mirrorfs does not build: see above")
-    return target / "release" / "farmstead-mirrorfs"
 
 
 class Node:
@@ -226,31 +212,14 @@ def _pin(certificate: bytes) -> str:
 async def prepare_witness(control_plane: ControlPlane, namespace: str, folder: Path) -> dict[str, str]:
     """The record in generation 0, an account that may write it; gives the configuration's part."""
     kubectl = control_plane.kubectl
-    await kubectl("apply", "-f", str(REPOSITORY / "crds" / "mirrorwitness.yaml"))
-    await kubectl("wait", "--for=condition=Established", "crd/mirrorwitnesses.farmstead.dev")
-    record = {
-        "apiVersion": "farmstead.dev/v1alpha1",
-        "kind": "MirrorWitness",
-        "metadata": {"name": WITNESS},
-        "spec": {
-            "members": [{"name": name, "nodeUID": uid} for name, uid in UIDS.items()],
-            "generation": 0,
-            "primary": "a",
-            "inSync": [],
-            "lineage": LINEAGE,
-            "nonce": "operator",
-        },
-    }
-    await kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump(record))
-    await kubectl("-n", namespace, "create", "serviceaccount", "mirrorfs")
-    verbs = ["--verb=get,update", "--resource=mirrorwitnesses.farmstead.dev"]
-    await kubectl("-n", namespace, "create", "role", "mirrorfs", *verbs)
-    bound = f"--serviceaccount={namespace}:mirrorfs"
-    await kubectl("-n", namespace, "create", "rolebinding", "mirrorfs", "--role=mirrorfs", bound)
+    await install_witness_kind(kubectl)
+    record = witness_record(WITNESS, members=UIDS, primary="a", lineage=LINEAGE)
+    await kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(record))
+    await allow_witness(kubectl, namespace)
     authorities, token = folder / "witness-ca.pem", folder / "witness-token"
     authorities.write_bytes(control_plane.authorities)
     token.touch(mode=0o600)
-    token.write_text(await kubectl("-n", namespace, "create", "token", "mirrorfs"))
+    token.write_text(await kubectl("-n", namespace, "create", "token", ACCOUNT))
     return {
         "server": control_plane.url,
         "authorities": str(authorities),
@@ -265,7 +234,7 @@ async def mirror(
     fabric: Fabric, control_plane: ControlPlane, namespace: str, folder: Path, **settings: object
 ) -> AsyncIterator[Mirror]:
     """A mirror that is not started yet; `settings` are the daemons' (see config.rs)."""
-    program = await daemon_program()
+    program = await rust_program("farmstead-mirrorfs", "farmstead-mirrorfs")
     witness = await prepare_witness(control_plane, namespace, folder)
     hosts = {name: await fabric.namespace(f"mirror-{name}-{namespace}") for name in UIDS}
     nodes = {name: Node(name, host, folder / name, program) for name, host in hosts.items()}

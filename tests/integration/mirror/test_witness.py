@@ -2,41 +2,21 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from testbed.cache import cache_folder
 from testbed.controlplane import CommandError, ControlPlane
 from testbed.faulty_proxy import Fault, Proxy
+from testbed.rust import rust_program
+from testbed.witness import ACCOUNT, allow_witness, install_witness_kind, witness_record
 
-REPOSITORY = Path(__file__).parents[3]
-WORKSPACE = REPOSITORY / "nodeagent" / "mirrorfs"
 VM1, VM2 = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
 BOOT, PROCESS = "00000000-0000-0000-0000-0000000000b1", "00000000-0000-0000-0000-0000000000c1"
 LINEAGE, OPERATION = "00000000-0000-0000-0000-0000000000d1", "00000000-0000-0000-0000-0000000000e1"
-
-
-def witness(**changes: Any) -> dict[str, Any]:
-    spec = {
-        "members": [{"name": "vm1", "nodeUID": VM1}, {"name": "vm2", "nodeUID": VM2}],
-        "generation": 0,
-        "primary": "vm1",
-        "inSync": [],
-        "lineage": LINEAGE,
-        "nonce": "operator",
-    }
-    return {
-        "apiVersion": "farmstead.dev/v1alpha1",
-        "kind": "MirrorWitness",
-        "metadata": {"name": "shop"},
-        "spec": spec | changes,
-    }
 
 
 def entry(name: str) -> dict[str, str]:
@@ -45,12 +25,13 @@ def entry(name: str) -> dict[str, str]:
 
 @pytest.fixture
 async def crd(control_plane: ControlPlane) -> None:
-    await control_plane.kubectl("apply", "-f", str(REPOSITORY / "crds" / "mirrorwitness.yaml"))
-    await control_plane.kubectl("wait", "--for=condition=Established", "crd/mirrorwitnesses.farmstead.dev")
+    await install_witness_kind(control_plane.kubectl)
 
 
 async def put(control_plane: ControlPlane, namespace: str, **changes: Any) -> None:
-    await control_plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump(witness(**changes)))
+    record = witness_record("shop", members={"vm1": VM1, "vm2": VM2}, primary="vm1", lineage=LINEAGE)
+    record["spec"] |= changes
+    await control_plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(record))
 
 
 FORBIDDEN = [
@@ -80,15 +61,6 @@ async def test_an_operation_may_force_a_step(control_plane: ControlPlane, namesp
     await put(control_plane, namespace, generation=2, **forced)
 
 
-async def built() -> Path:
-    target = cache_folder() / "cargo-target"
-    command = ["cargo", "build", "--quiet", "--locked", "--release", "-p", "farmstead-mirror-witness"]
-    environment = os.environ | {"CARGO_HOME": str(cache_folder() / "cargo"), "CARGO_TARGET_DIR": str(target)}
-    process = await asyncio.create_subprocess_exec(*command, cwd=WORKSPACE, env=environment)
-    assert await process.wait() == 0, "the witness client does not build"
-    return target / "release" / "witness-drive"
-
-
 class Driver:
     """A core with nothing but the witness, run as a process of its own; what it says arrives as JSON lines."""
 
@@ -111,10 +83,11 @@ async def driver(
 ) -> AsyncIterator[Driver]:
     ca, token = folder / "ca.pem", folder / "token"
     ca.write_bytes(control_plane.authorities)
-    token.write_text(await control_plane.kubectl("-n", namespace, "create", "token", "mirrorfs"))
+    token.write_text(await control_plane.kubectl("-n", namespace, "create", "token", ACCOUNT))
     arguments = [proxy.address, str(ca), str(token), namespace, "shop", str(folder), VM1, VM2, BOOT, process]
     pipe = asyncio.subprocess.PIPE
-    running = await asyncio.create_subprocess_exec(str(await built()), *arguments, stdin=pipe, stdout=pipe)
+    program = await rust_program("farmstead-mirror-witness", "witness-drive")
+    running = await asyncio.create_subprocess_exec(program, *arguments, stdin=pipe, stdout=pipe)
     try:
         yield Driver(running)
     finally:
@@ -127,12 +100,7 @@ async def driver(
 async def account(control_plane: ControlPlane, namespace: str, crd: None) -> str:
     """The namespace, with a record in generation 0 and an account that may write it."""
     await put(control_plane, namespace)
-    kubectl = control_plane.kubectl
-    await kubectl("-n", namespace, "create", "serviceaccount", "mirrorfs")
-    verbs = ["--verb=get,update", "--resource=mirrorwitnesses.farmstead.dev"]
-    await kubectl("-n", namespace, "create", "role", "mirrorfs", *verbs)
-    bound = f"--serviceaccount={namespace}:mirrorfs"
-    await kubectl("-n", namespace, "create", "rolebinding", "mirrorfs", "--role=mirrorfs", bound)
+    await allow_witness(control_plane.kubectl, namespace)
     return namespace
 
 
