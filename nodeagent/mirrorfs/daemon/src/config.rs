@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirror_core::config::Acknowledgement;
-use mirror_core::{Config as Protocol, Span};
+use mirror_core::{Config as Rules, Span};
 use mirror_witness::Client;
 use mirror_witness::http::Endpoint;
 use mirrorfs_net::tls::{Identity, KeyPin};
@@ -59,6 +59,24 @@ pub struct Witness {
     pub name: String,
 }
 
+/// Where clients reach the application on this machine: what the serving gate is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listener {
+    #[serde(default)]
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Protocol {
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
 /// What a returned operation promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Promise {
@@ -78,6 +96,9 @@ pub struct Config {
     pub member: Member,
     pub peer: Member,
     pub directories: Vec<Directory>,
+    /// Reached by clients only while this machine may serve: the kernel sees to it (nftables). None: no gate.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
     /// A folder for what this daemon keeps: private mounts of the directories, state, difference log, control socket.
     pub state: PathBuf,
     pub tls: Tls,
@@ -149,6 +170,12 @@ impl Config {
         if self.stall_seconds < self.lease_seconds || !(0.0..=86_400.0).contains(&self.crash_hold_seconds) {
             return Err("stallSeconds: at least leaseSeconds; crashHoldSeconds: between 0 and 86400".into());
         }
+        if let Some(twice) = self.listeners.iter().enumerate().find(|(at, one)| self.listeners[..*at].contains(one)) {
+            return Err(format!("listeners: port {} is named twice", twice.1.port));
+        }
+        if self.listeners.iter().any(|listener| listener.port == 0) {
+            return Err("listeners: port 0 is none".into());
+        }
         self.witness.split().map(drop)
     }
 
@@ -168,20 +195,20 @@ impl Config {
     }
 
     /// What the protocol core is told.
-    pub fn protocol(&self) -> Protocol {
+    pub fn protocol(&self) -> Rules {
         let span = |seconds: f64| Span((seconds * 1_000.0) as i64);
         let acknowledgement = match self.acknowledgement {
             Promise::Memory => Acknowledgement::Memory,
             Promise::Disk => Acknowledgement::Disk,
         };
-        Protocol {
+        Rules {
             beacon: span(self.lease_seconds / 6.0),
             lease: span(self.lease_seconds),
             stop_budget: span((self.lease_seconds / 30.0).max(0.02)),
             stall: Some(span(self.stall_seconds)),
             crash_hold: span(self.crash_hold_seconds),
             acknowledgement,
-            ..Protocol::default()
+            ..Rules::default()
         }
     }
 

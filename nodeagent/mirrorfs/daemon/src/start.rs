@@ -13,6 +13,7 @@ use mirrorfs_sync::store::Store;
 use crate::config::Config;
 use crate::copies::Copies;
 use crate::driver::Driver;
+use crate::gate::Gate;
 use crate::hands::{self, spawn};
 use crate::intake::Intake;
 use crate::machine::Machine;
@@ -66,6 +67,11 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     for directory in &config.directories {
         under::clear(&directory.path)?;
     }
+    // Before anything else: an earlier life's gate may still be open.
+    let serving_gate = match config.listeners.as_slice() {
+        [] => None,
+        listeners => Some(Gate::install(u128::from_be_bytes(config.mirror_id()), listeners)?),
+    };
     let told = |what: &str, errno| format!("{what} in {}: {errno}", config.state.display());
     let protocol = config.protocol();
     let (state, disk) = Store::state(&config.state.join("state")).map_err(|errno| told("state", errno))?;
@@ -149,7 +155,7 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
         let call = call.clone();
         move || control::send(&call, lease, &queues.control)
     })?;
-    spawn("gate", move || gate::keep(&queues.gate))?;
+    spawn("gate", move || gate::keep(serving_gate, &queues.gate))?;
     spawn("orders", move || machine.work(&queues.orders))?;
     spawn("resync", {
         let mut s = Source::new(of(&driver), mounted, call, metrics);
