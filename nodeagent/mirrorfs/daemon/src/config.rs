@@ -77,6 +77,15 @@ pub enum Protocol {
     Udp,
 }
 
+/// What a load balancer asks, over HTTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probe {
+    pub address: SocketAddr,
+    /// `/probe/NAMESPACE/NAME`.
+    pub path: String,
+}
+
 /// What a returned operation promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Promise {
@@ -117,6 +126,8 @@ pub struct Config {
     /// FUSE threads for each directory, each with a connection of its own.
     #[serde(default = "default_threads")]
     pub threads: usize,
+    /// Where a load balancer's probe is answered; nowhere if left out.
+    pub probe: Option<Probe>,
     /// Where Prometheus metrics are served over HTTP; nowhere if left out.
     pub metrics: Option<SocketAddr>,
 }

@@ -22,7 +22,7 @@ use mirror_core::{Action, Event, Node, Record, RoleName, Time};
 
 use crate::clock;
 use crate::log;
-use crate::status::Status;
+use crate::status::{Status, role_name};
 
 /// An operation that the core wants at the peer.
 #[derive(Clone, Copy, Debug)]
@@ -478,6 +478,19 @@ impl Driver {
         let mut inner = self.lock();
         inner.status.version += 1;
         self.news.notify_all();
+    }
+
+    /// Why clients are not served here now; `None`: they are.
+    pub fn unready(&self) -> Option<String> {
+        let inner = self.lock();
+        let role = role_name(inner.node.role());
+        if !self.serves() {
+            Some(format!("{role}: nothing is served on this machine"))
+        } else if !self.mounted() {
+            Some(format!("{role}: the directories are not mounted yet"))
+        } else {
+            inner.status.unready().map(|reason| format!("{role}: {reason}"))
+        }
     }
 
     /// Changes what is told, from outside the core.

@@ -1,8 +1,7 @@
 //! Counts and latencies for Prometheus, over HTTP on a local port. Counting costs a few atomic additions an operation.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use mirrorfs_net::server::Server;
 
 use crate::clock;
 use crate::driver::Driver;
-use crate::hands::spawn;
+use crate::http::{self, Answer};
 use crate::status::role_name;
 
 /// Upper bounds of the histograms' buckets, microseconds.
@@ -175,32 +174,12 @@ pub fn serve(
     driver: Arc<Driver>,
     server: Arc<Server>,
 ) -> Result<(), String> {
-    let listener = TcpListener::bind(address).map_err(|error| format!("metrics: {address}: {error}"))?;
-    spawn("metrics", move || {
-        for socket in listener.incoming().flatten() {
-            // One asker at a time; one that hangs is dropped.
-            let _ = answer(socket, || metrics.print(&driver, &server));
+    http::serve("metrics", address, move |path| match path {
+        "/metrics" => {
+            Answer { status: "200 OK", kind: "text/plain; version=0.0.4", body: metrics.print(&driver, &server) }
         }
+        _ => Answer::nothing(),
     })
-}
-
-fn answer(mut socket: TcpStream, print: impl FnOnce() -> String) -> std::io::Result<()> {
-    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-    socket.set_write_timeout(Some(Duration::from_secs(2)))?;
-    let (mut request, mut piece) = (Vec::new(), [0; 1024]);
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < 16_384 {
-        match socket.read(&mut piece)? {
-            0 => return Ok(()),
-            got => request.extend_from_slice(&piece[..got]),
-        }
-    }
-    let (status, body) =
-        if request.starts_with(b"GET /metrics ") { ("200 OK", print()) } else { ("404 Not Found", String::new()) };
-    let length = body.len();
-    write!(
-        socket,
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
 }
 
 #[cfg(test)]

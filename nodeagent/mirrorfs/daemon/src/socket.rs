@@ -49,6 +49,8 @@ enum Request {
     Agent,
     /// The application is stopped, as was wished.
     ApplicationStopped,
+    /// What the agent finds: why the application answers no clients; left out: it does.
+    Application { unready: Option<String> },
     /// The control groups of the application, which are frozen and killed.
     Cgroups { paths: Vec<PathBuf> },
 }
@@ -159,6 +161,10 @@ fn answer(driver: &Driver, request: Request) -> Value {
         Request::Status | Request::Watch | Request::Agent => return status(driver, &driver.lock()),
         Request::ApplicationStopped => {
             driver.tell(Event::ApplicationStopped);
+            return json!({"version": VERSION, "ok": true});
+        }
+        Request::Application { unready } => {
+            driver.update(|status| status.application(unready));
             return json!({"version": VERSION, "ok": true});
         }
         Request::Cgroups { paths } => {

@@ -19,7 +19,7 @@ use crate::intake::Intake;
 use crate::machine::Machine;
 use crate::metrics::{self, Metrics};
 use crate::resync::source::{Mounted, Source};
-use crate::{clock, control, gate, log, socket, under};
+use crate::{clock, control, gate, log, probe, socket, under};
 
 /// How long connecting to the peer may take.
 const CONNECTING: Duration = Duration::from_millis(500);
@@ -120,6 +120,9 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     } else {
         // It listens as long as the process lives.
         std::mem::forget(server);
+    }
+    if let Some(probe) = &config.probe {
+        probe::serve(probe, driver.clone())?;
     }
     let mounted = Arc::new(Mounted::default());
     let mut machine = Machine {

@@ -45,6 +45,8 @@ pub struct Status {
     /// Grows with every change: whoever watches looks again.
     pub version: u64,
     wish: Wish,
+    /// Why the application answers no clients, as its agent says; `None`: it does, or nobody looks after it.
+    unready: Option<String>,
     agents: usize,
     notices: VecDeque<String>,
     told: u64,
@@ -84,8 +86,23 @@ impl Status {
 
     /// What the core wants of the application now.
     pub fn wish(&mut self, wish: Wish) {
+        self.unready = self.agent().then(|| "the application starts".into());
         self.wish = wish;
         self.version += 1;
+    }
+
+    /// What the agent says of the application: why it answers no clients, or that it does.
+    pub fn application(&mut self, unready: Option<String>) {
+        self.unready = unready;
+        self.version += 1;
+    }
+
+    /// Why the application answers no clients; `None`: it does, as far as anybody knows.
+    pub fn unready(&self) -> Option<&str> {
+        match self.wish {
+            Wish::Run => self.unready.as_deref(),
+            _ => Some("the application is not to run here"),
+        }
     }
 
     /// How the last exchange with the witness ended.
@@ -142,6 +159,7 @@ impl Status {
             "resync": resync,
             "witness": self.witness,
             "application": self.wish.name(),
+            "unready": self.unready(),
             "agent": self.agent(),
             "halted": node.halted(),
             "notices": self.notices,

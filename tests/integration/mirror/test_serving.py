@@ -1,4 +1,4 @@
-"""The kernel's serving gate: clients reach the application only where the mirror may serve."""
+"""Who is served where: the kernel's gate in front of the application, and what a load balancer's probe is answered."""
 
 import asyncio
 import signal
@@ -15,7 +15,8 @@ from testbed.machines import Fabric
 from testbed.mirror import MIRROR, PATIENCE_SECONDS, Mirror, Node, mirror
 
 LEASE_SECONDS = 1.5
-PORT, OTHER_PORT = 9100, 9101
+PORT, OTHER_PORT, PROBE_PORT = 9100, 9101, 9102
+PROBE_PATH = "/probe/shop/erp"
 TABLE = f"farmstead-mirror-{MIRROR.replace('-', '')}"
 # An application that answers from its own memory: it would go on serving stale data for ever.
 APPLICATION = """
@@ -88,10 +89,23 @@ async def is_refused(node: Node) -> bool:
     return False
 
 
+async def probe(node: Node, path: str = PROBE_PATH) -> tuple[int, str]:
+    """What a load balancer is answered: status and body."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection(node.host.address, PROBE_PORT)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {node.host.address}\r\n\r\n".encode())
+            head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        finally:
+            writer.close()
+    return int(head.split()[1]), body.strip()
+
+
 @pytest.fixture
 async def gated(fabric: Fabric, control_plane: ControlPlane, namespace: str, tmp_path: Path) -> AsyncIterator[Mirror]:
     """A mirror with a listener, an application on both machines, and a port of somebody else's beside it."""
-    settings = {"leaseSeconds": LEASE_SECONDS, "listeners": [{"port": PORT}]}
+    probe = {"address": f"0.0.0.0:{PROBE_PORT}", "path": PROBE_PATH}
+    settings: dict[str, object] = {"leaseSeconds": LEASE_SECONDS, "listeners": [{"port": PORT}], "probe": probe}
     async with mirror(fabric, control_plane, namespace, tmp_path, **settings) as pair:
         applications = [
             node.host.spawn(sys.executable, "-c", APPLICATION, str(PORT), str(OTHER_PORT)) for node in (pair.a, pair.b)
@@ -144,3 +158,24 @@ async def test_a_gate_that_somebody_flushed_is_put_back(gated: Mirror) -> None:
             await asyncio.sleep(0.02)
     await until_reached(gated.a)
     assert [line for line in gated.a.log() if line.get("message", "").startswith("the serving gate was removed")]
+
+
+async def test_the_probe_says_who_serves_and_why_not(gated: Mirror) -> None:
+    await gated.start()
+    assert await probe(gated.b) == (503, "SECOND: nothing is served on this machine")
+    assert await probe(gated.a) == (503, "PRIM: the application starts")
+    assert (await gated.a.ask("application"))["ok"]
+    assert await probe(gated.a) == (200, "served here")
+    assert (await probe(gated.a, "/probe/shop/other"))[0] == 404
+    assert (await gated.a.ask("application", unready="check answers failed"))["ok"]
+    assert await probe(gated.a) == (503, "PRIM: check answers failed")
+    assert (await gated.a.ask("application"))["ok"]
+    await gated.a.ask("switchover")
+    await gated.a.until(application="stop")
+    # Before the other side answers 200.
+    assert (await probe(gated.a))[0] == 503
+    await gated.a.ask("applicationStopped")
+    await gated.b.until("PRIM", mounted=True)
+    assert (await gated.b.ask("application"))["ok"]
+    assert await probe(gated.b) == (200, "served here")
+    assert (await probe(gated.a))[0] == 503
