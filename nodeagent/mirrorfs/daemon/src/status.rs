@@ -45,8 +45,8 @@ pub struct Status {
     /// Grows with every change: whoever watches looks again.
     pub version: u64,
     wish: Wish,
-    /// Why the application answers no clients, as its agent says; `None`: it does, or nobody looks after it.
-    unready: Option<String>,
+    /// What the agent said of the application since it was to run: why it answers no clients, or (empty) that it does.
+    said: Option<String>,
     agents: usize,
     notices: VecDeque<String>,
     told: u64,
@@ -86,21 +86,23 @@ impl Status {
 
     /// What the core wants of the application now.
     pub fn wish(&mut self, wish: Wish) {
-        self.unready = self.agent().then(|| "the application starts".into());
+        self.said = None;
         self.wish = wish;
         self.version += 1;
     }
 
     /// What the agent says of the application: why it answers no clients, or that it does.
     pub fn application(&mut self, unready: Option<String>) {
-        self.unready = unready;
+        self.said = Some(unready.unwrap_or_default());
         self.version += 1;
     }
 
     /// Why the application answers no clients; `None`: it does, as far as anybody knows.
     pub fn unready(&self) -> Option<&str> {
-        match self.wish {
-            Wish::Run => self.unready.as_deref(),
+        match (self.wish, self.said.as_deref()) {
+            (Wish::Run, Some("")) => None,
+            (Wish::Run, None) => self.agent().then_some("the application starts"),
+            (Wish::Run, Some(reason)) => Some(reason),
             _ => Some("the application is not to run here"),
         }
     }
