@@ -1,6 +1,6 @@
 //! The API server as both worlds know it: the first record, and a replace that its rules allow. No network, no delay.
 
-use mirror_core::ids::{Generation, NodeId, Nonce};
+use mirror_core::ids::{Generation, Lineage, NodeId, Nonce};
 use mirror_core::{Holder, Record, Written};
 
 /// The record as the operator makes it: generation 0, the first member is the source.
@@ -12,7 +12,7 @@ pub fn first_record() -> Record {
         generation: Generation(0),
         primary: Holder { node: NodeId(1), inc: Default::default() },
         other: None,
-        lineage: Default::default(),
+        lineage: Lineage(1),
         nonce: Nonce::default(),
         forced: None,
     }

@@ -75,10 +75,9 @@ impl Endpoint {
         socket.set_nodelay(true).map_err(|_| Failure::Connect)?;
         let name = ServerName::try_from(self.host.clone()).map_err(|_| Failure::Connect)?;
         let connection = ClientConnection::new(self.tls.clone(), name).map_err(|_| Failure::Connect)?;
-        let mut stream = StreamOwned::new(connection, socket);
+        let mut stream = StreamOwned::new(connection, Dated { socket, until });
         // The handshake first and by itself: as long as it is not over, not one byte of the request has left.
         while stream.conn.is_handshaking() {
-            limit(&stream.sock, until).map_err(|_| Failure::Connect)?;
             stream.conn.complete_io(&mut stream.sock).map_err(|_| Failure::Connect)?;
         }
         let body = body.unwrap_or_default();
@@ -88,27 +87,49 @@ impl Endpoint {
              Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}",
             self.host
         );
-        limit(&stream.sock, until)?;
         stream.write_all(request.as_bytes()).map_err(|_| Failure::Broken)?;
         stream.flush().map_err(|_| Failure::Broken)?;
-        parse(&read_all(&mut stream, until)?)
+        parse(&read_all(&mut stream)?)
     }
 }
 
-/// A peer that sends a byte now and then must not stretch the deadline.
-fn limit(socket: &TcpStream, until: Instant) -> Result<(), Failure> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(Failure::Broken);
-    }
-    socket.set_read_timeout(Some(left)).map_err(|_| Failure::Broken)?;
-    socket.set_write_timeout(Some(left)).map_err(|_| Failure::Broken)
+/// A socket whose every read and write ends at one moment. TLS reads until it has a whole record: a peer that sends a byte now and
+/// then must not stretch the exchange.
+struct Dated {
+    socket: TcpStream,
+    until: Instant,
 }
 
-fn read_all(stream: &mut StreamOwned<ClientConnection, TcpStream>, until: Instant) -> Result<Vec<u8>, Failure> {
+impl Dated {
+    fn left(&self) -> std::io::Result<Option<Duration>> {
+        match self.until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(std::io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Dated {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(to)
+    }
+}
+
+impl Write for Dated {
+    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(from)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+fn read_all(stream: &mut StreamOwned<ClientConnection, Dated>) -> Result<Vec<u8>, Failure> {
     let (mut answer, mut piece) = (Vec::new(), [0; 16 << 10]);
     loop {
-        limit(&stream.sock, until)?;
         match stream.read(&mut piece) {
             Ok(0) => return Ok(answer),
             Ok(count) => answer.extend(&piece[..count]),

@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// As in the product, an exchange may take a quarter of it.
+const LEASE: Duration = Duration::from_secs(2);
+
 fn main() -> Result<(), String> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().ok_or(format!("missing argument: {what}"));
@@ -27,7 +30,7 @@ fn main() -> Result<(), String> {
     let state = PathBuf::from(next("STATE FOLDER")?);
     let mut id = |what: &str| uuid(&next(what)?).ok_or(format!("{what} is no UUID"));
     let (me, peer, boot, process) = (id("MY UID")?, id("PEER UID")?, id("BOOT")?, id("PROCESS")?);
-    let endpoint = Endpoint::new(address, "127.0.0.1", &authorities, Duration::from_millis(700))?;
+    let endpoint = Endpoint::new(address, "127.0.0.1", &authorities, LEASE / 4)?;
     let client = Client::new(endpoint, &namespace, &name, token);
     let incarnation = Incarnation { boot, process };
     drive(&client, &state, (NodeId(me), NodeId(peer), incarnation))
@@ -37,7 +40,8 @@ fn drive(client: &Client, state: &Path, who: (NodeId, NodeId, Incarnation)) -> R
     let orders = orders();
     let origin = Instant::now();
     let now = || Time(i64::try_from(origin.elapsed().as_millis()).unwrap_or(i64::MAX));
-    let config = Config { witness_poll: Span(300), beacon: Span(100), lease: Span(1_000), ..Config::default() };
+    let lease = Span(i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX));
+    let config = Config { witness_poll: Span(300), beacon: Span(100), lease, ..Config::default() };
     let slots = [0, 1].map(|n| std::fs::read(state.join(format!("state.{n}"))).unwrap_or_default());
     let found = newest::<Durable>([&slots[0], &slots[1]]);
     let mut number = found.map_or(0, |(number, _)| number);
