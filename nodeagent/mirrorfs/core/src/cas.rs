@@ -21,11 +21,13 @@ pub(crate) struct Talk {
     pub next: Time,
     /// The last read failed.
     pub failed: bool,
+    /// A rule refused the last PUT: nothing is proposed before the next read.
+    pub refused: bool,
 }
 
 impl Talk {
     pub(crate) fn new(now: Time) -> Self {
-        Talk { busy: false, next: now, failed: false }
+        Talk { busy: false, next: now, failed: false, refused: false }
     }
 }
 
@@ -74,7 +76,7 @@ impl Node {
             return false;
         }
         // After a failed exchange it reads first: without a pause it would knock at a closed door without end.
-        if self.talk.failed {
+        if self.talk.failed || self.talk.refused {
             return false;
         }
         let nonce = self.next_nonce();
@@ -152,6 +154,7 @@ impl Node {
     pub(crate) fn read(&mut self, now: Time, read: Read) {
         self.talk.busy = false;
         self.talk.failed = read == Read::Unreachable;
+        self.talk.refused &= self.talk.failed;
         let settled = matches!(self.role, Role::Prim | Role::Alone(_) | Role::Join) && self.cas.is_none();
         let pause = if settled && !self.talk.failed { self.cfg.witness_poll } else { self.cfg.beacon };
         self.talk.next = now + pause;
@@ -241,6 +244,8 @@ impl Node {
             }
             Written::Refused => {
                 self.cas = None;
+                self.talk.refused = true;
+                self.talk.next = now + self.cfg.beacon;
                 self.tell(Notice::Refused("the API server's rules refused a step of the witness"));
             }
             Written::Conflict => cas.stage = Stage::Unknown,

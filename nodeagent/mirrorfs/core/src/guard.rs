@@ -119,6 +119,10 @@ mutations! {
     ResumeUncompared,
     /// An answered fsync is on one disk only.
     SyncOneSide,
+    /// A member whose disk proves nothing does not say so, and its peer waits for it.
+    LostStateUntold,
+    /// What a person forced without the witness is never recorded, nor remembered by a later life.
+    LocalForceUnrecorded,
     /// The gate of an ALONE primary stays open when it joins a peer.
     JoinKeepsGate,
 }

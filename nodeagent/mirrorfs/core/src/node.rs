@@ -341,7 +341,7 @@ impl Node {
             held: self.disk.generation,
             fence: self.disk.fence.max(self.goal.fence),
             lineage: self.disk.lineage,
-            target: self.goal.inconsistent || self.goal.outdated,
+            target: self.goal.inconsistent || self.goal.outdated || self.is_named_in_vain(),
             lost: self.lost_memory(),
             open: self.disk.cas.is_some() || self.goal.cas.is_some(),
             leaving: matches!(self.order, Some(Order::Stop)) || self.trouble.is_some(),
@@ -373,6 +373,14 @@ impl Node {
         self.goal.mark.filesystem == self.found.filesystem
             && self.disk.lineage == record.lineage
             && (held || joined || proposed)
+    }
+
+    /// The record has this node in sync and its own disk proves nothing (it was imaged anew): a peer that lost its memory must not
+    /// wait for this copy.
+    fn is_named_in_vain(&self) -> bool {
+        let named = self.record.filter(|record| record.holder(self.me).is_some());
+        let waits = matches!(self.role, Role::Wait(_)) && self.on(Mutation::LostStateUntold);
+        waits && named.is_some_and(|record| !self.counts(&record) && self.forced_here(&record).is_none())
     }
 
     /// Whether the record is what this node, in this or an earlier life, proposed.

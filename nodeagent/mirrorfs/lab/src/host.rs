@@ -250,6 +250,11 @@ impl Host {
     /// syncfs, with the checkpoint's number inside.
     pub fn flush(&mut self, number: u64) {
         self.mark.checkpoint = self.mark.checkpoint.max(number);
+        self.sync();
+    }
+
+    /// The kernel has written back everything.
+    pub fn sync(&mut self) {
         self.disk = self.cache.clone();
     }
 

@@ -14,6 +14,7 @@ use crate::time::Time;
 pub const ROWS: &[Row] = &[
     deposed,
     bumped,
+    super::forced::record_local,
     stop,
     stopped,
     switch_refused,
@@ -86,6 +87,10 @@ fn replace_peer(n: &mut Node, _: Time) -> bool {
         return true;
     }
     let (me, old) = (n.holder(), n.peer.node);
+    if n.record.is_some_and(|record| record.holder(old).is_some()) {
+        // An open proposal, or one that the witness is still to hear, may end that.
+        return false;
+    }
     n.propose(|record| {
         record.primary = me;
         record.other = None;

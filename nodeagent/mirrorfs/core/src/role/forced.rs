@@ -3,8 +3,9 @@
 use super::{Role, Taking};
 use crate::event::{Notice, Order};
 use crate::guard::Mutation;
-use crate::ids::Lineage;
+use crate::ids::{Lineage, OperationId};
 use crate::node::Node;
+use crate::record::Record;
 use crate::time::Time;
 
 /// | any | forced promotion (Operation) | refused while the other's FarmNode Lease is fresh or it answers; needs
@@ -47,7 +48,9 @@ impl Node {
 pub fn peer_speaks(n: &mut Node, now: Time) -> bool {
     let Role::Taking(taking) = &n.role else { return false };
     let speaks = n.peer.heard.is_some_and(|heard| heard > taking.since) && n.on(Mutation::ForceWhilePeerAnswers);
-    if taking.forced.is_none() || !speaks || n.cas.is_some() || n.promoted().is_some() {
+    // What was forced on this machine, long ago perhaps, is only being recorded: the other member may be back by now.
+    let here = taking.forced.is_some_and(|operation| n.disk.lineage == Lineage(operation.0));
+    if taking.forced.is_none() || here || !speaks || n.cas.is_some() || n.promoted().is_some() {
         return false;
     }
     n.tell(Notice::Refused("the other member answers: it is not off"));
@@ -75,4 +78,29 @@ pub fn without_witness(n: &mut Node, now: Time) -> bool {
     n.cas = None;
     n.become_alone(now);
     true
+}
+
+/// | FROZEN | witness out of reach | ...; a person may act on the machine itself | — the witness is in reach again: it learns what was
+/// forced, before anybody can be made equal or take over beside it.
+pub fn record_local(n: &mut Node, _: Time) -> bool {
+    let Some(operation) = n.record.and_then(|record| n.forced_here(&record)) else { return false };
+    let me = n.holder();
+    n.propose(|record| {
+        record.primary = me;
+        record.other = None;
+        record.lineage = Lineage(operation.0);
+        record.forced = Some(operation);
+    })
+}
+
+impl Node {
+    /// The Operation that made this copy the only one in its generation, if the record does not know of it. A generation has one
+    /// lineage: another one on the own disk can only come from `without_witness`.
+    pub(crate) fn forced_here(&self, record: &Record) -> Option<OperationId> {
+        let ours = self.disk.primary == Some(self.me) && !self.disk.both && record.primary.node == self.me;
+        let whole = !self.disk.inconsistent && !self.disk.outdated && self.disk_is_ours();
+        let same = record.generation == self.disk.generation && record.lineage != self.disk.lineage;
+        let forced = ours && whole && same && self.on(Mutation::LocalForceUnrecorded);
+        forced.then_some(OperationId(self.disk.lineage.0))
+    }
 }

@@ -156,9 +156,10 @@ fn take_over(n: &mut Node, now: Time) -> bool {
         return false;
     }
     let may_miss = n.lost_memory() && n.cfg.acknowledgement == Acknowledgement::Memory;
+    let forced = n.record.and_then(|record| n.forced_here(&record));
     n.close_intake();
     n.record = None;
-    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced: None, may_miss });
+    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced, may_miss });
     true
 }
 
@@ -206,7 +207,7 @@ impl Node {
         let serving = |role| matches!(role, RoleName::Prim | RoleName::Alone | RoleName::Join);
         match () {
             () if record.generation == Generation(0) => Some("the source makes the first step"),
-            () if !self.counts(&record) => Some("not in sync, as far as record and own disk prove"),
+            () if !self.counts(&record) && self.forced_here(&record).is_none() => Some("not in sync, as far as record and own disk prove"),
             () if self.trouble.is_some() => Some("the own disk failed"),
             () if now < self.takeover_at() => Some("the promise is not over"),
             () if view.is_some_and(|v| v.held > record.generation) => Some("the peer holds a newer generation"),
@@ -219,7 +220,9 @@ impl Node {
     fn crashed_and_not_alone(&self, now: Time, record: &crate::Record) -> Option<&'static str> {
         let Role::Wait(wait) = &self.role else { return None };
         let memory = self.cfg.acknowledgement == Acknowledgement::Memory;
-        if !memory || !self.lost_memory() || !self.on(Mutation::CrashedTakesOver) {
+        // What was forced here no other copy has.
+        let only = self.forced_here(record).is_some();
+        if !memory || only || !self.lost_memory() || !self.on(Mutation::CrashedTakesOver) {
             return None;
         }
         let view = self.peer.view.filter(|_| self.hears_peer(now));

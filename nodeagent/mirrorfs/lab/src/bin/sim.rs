@@ -1,7 +1,7 @@
 //! `make sim`: many seeded runs, judged; `--seed N --explain` tells one as a story; `--planted` switches each guard off.
 
 use mirror_core::Mutation;
-use mirror_lab::sim::{MESSAGES, ROLES, Report, Run, Sim, batch, coverage_of, seeds_until_noticed};
+use mirror_lab::sim::{MESSAGES, ROLES, Report, Run, Sim, batch, coverage_of, missing_from, seeds_until_noticed};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -53,6 +53,7 @@ fn many(from: u64, runs: u64) -> ExitCode {
         println!("{message:18}{}", ROLES.map(|role| format!("{:>10}", count(role))).concat());
     }
     println!("role x message coverage: {:.1} %", coverage_of(&total) * 100.0);
+    missing_from(&total).iter().for_each(|(role, message)| println!("never: {message} in {role:?}"));
     for (seed, reason) in &total.violations {
         println!("VIOLATION: seed {seed}: {reason}   (make sim SIM_ARGS=\"--seed {seed} --explain\")");
     }

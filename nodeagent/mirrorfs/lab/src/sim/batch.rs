@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// The roles that can hear anything; a stopped node has no process.
-pub const ROLES: [RoleName; 7] = [
+/// The roles that can hear anything.
+pub const ROLES: [RoleName; 8] = [
+    RoleName::Stop,
     RoleName::Wait,
     RoleName::Second,
     RoleName::Taking,
@@ -70,12 +71,17 @@ impl Total {
     }
 }
 
+/// The role x message pairs that did not occur.
+pub fn missing_from(total: &Total) -> Vec<(RoleName, &'static str)> {
+    let pairs = MESSAGES.iter().flat_map(|message| ROLES.map(|role| (role, *message)));
+    pairs.filter(|pair| !total.coverage.contains_key(pair)).collect()
+}
+
 /// The share of role x message pairs that occurred.
 pub fn coverage_of(total: &Total) -> f64 {
     let pairs = ROLES.len() * MESSAGES.len();
-    let seen = total.coverage.keys().filter(|(role, _)| ROLES.contains(role)).count();
     #[expect(clippy::cast_precision_loss, reason = "fewer than a hundred pairs")]
-    let share = seen as f64 / pairs as f64;
+    let share = 1.0 - missing_from(total).len() as f64 / pairs as f64;
     share
 }
 

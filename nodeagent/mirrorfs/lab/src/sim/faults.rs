@@ -1,79 +1,179 @@
-//! What goes wrong, and how it is mended.
+//! What goes wrong, when, and how it is mended. What people do about it, and do wrong, is in `persons`.
 
 use super::*;
 
-#[derive(Clone, Copy, Debug, Default)]
+/// One thing that may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Killed,
+    PowerLost,
+    Reimaged,
+    Deaf,
+    BothDeaf,
+    WitnessAway,
+    WitnessFar,
+    WitnessDeleted,
+    WitnessRestored,
+    Paused,
+    ClockJumps,
+    DiskSlow,
+    DiskFull,
+    DiskFails,
+    Flushed,
+    AgentLost,
+    Switched,
+    StoppedInOrder,
+    ShutDown,
+    Forced,
+    ForcedLocally,
+    Replaced,
+}
+
+const FAULTS: [Fault; 22] = [
+    Fault::Killed,
+    Fault::PowerLost,
+    Fault::Reimaged,
+    Fault::Deaf,
+    Fault::BothDeaf,
+    Fault::WitnessAway,
+    Fault::WitnessFar,
+    Fault::WitnessDeleted,
+    Fault::WitnessRestored,
+    Fault::Paused,
+    Fault::ClockJumps,
+    Fault::DiskSlow,
+    Fault::DiskFull,
+    Fault::DiskFails,
+    Fault::Flushed,
+    Fault::AgentLost,
+    Fault::Switched,
+    Fault::StoppedInOrder,
+    Fault::ShutDown,
+    Fault::Forced,
+    Fault::ForcedLocally,
+    Fault::Replaced,
+];
+
+/// What one run has to endure. Each run draws its own few kinds of faults: all at once would hide what two of them do.
+#[derive(Clone, Debug)]
 pub(super) struct Weather {
     pub(super) lossy: u64,
     pub(super) torn: u64,
     pub(super) repeat: u64,
     pub(super) late: u64,
-    pub(super) faults: [bool; 14],
-    pub(super) pace: i64,
+    /// How late a late or repeated frame may be, beyond any lease.
+    pub(super) latest: i64,
+    /// The witness's answers take long: by the time they arrive the record may have changed.
+    pub(super) sluggish: bool,
+    faults: Vec<Fault>,
+    pace: i64,
+}
+
+impl Weather {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let faults = FAULTS.into_iter().filter(|_| rng.chance(300)).collect();
+        Weather {
+            lossy: rng.pick(&[0, 0, 5, 30]),
+            torn: rng.pick(&[0, 5]),
+            repeat: rng.pick(&[0, 20, 200]),
+            late: rng.pick(&[0, 10, 40, 150]),
+            latest: rng.pick(&[300, 900, 6_000]),
+            sluggish: rng.chance(300),
+            faults,
+            pace: rng.pick(&[400, 1_100, 2_500]),
+        }
+    }
 }
 
 impl Sim {
     pub(super) fn fault(&mut self) {
-        if self.calm && self.report.events < self.run.events {
-            self.calm = false;
+        if self.report.events >= self.run.events || self.weather.faults.is_empty() {
+            return;
         }
+        self.calm = false;
         let pause = self.rng.between(self.weather.pace / 2, self.weather.pace * 2);
-        if self.report.events < self.run.events {
-            self.after(pause, What::Fault);
-        } else {
-            return;
-        }
-        let kind = usize::try_from(self.rng.below(14)).unwrap_or(0);
+        self.after(pause, What::Fault);
+        let kind = usize::try_from(self.rng.below(self.weather.faults.len() as u64)).unwrap_or(0);
         let i = usize::try_from(self.rng.below(2)).unwrap_or(0);
-        if !self.weather.faults[kind] {
-            return;
-        }
+        self.suffer(self.weather.faults[kind], i);
+    }
+
+    fn suffer(&mut self, fault: Fault, i: usize) {
         let back = self.rng.between(50, 2_500);
-        match kind {
-            0 | 1 => {
+        match fault {
+            Fault::Killed => {
                 self.tell(|_| format!("{} is killed", letter(i)));
                 self.kill(i, false);
                 self.after(back, What::Start(i));
             }
-            2 => {
+            Fault::PowerLost => {
                 self.tell(|_| format!("{} loses power", letter(i)));
                 self.kill(i, true);
                 self.after(back, What::Start(i));
             }
-            3 | 4 => {
+            Fault::Reimaged => self.reimage(i, back),
+            Fault::Deaf => {
                 self.tell(|_| format!("nothing reaches {} any more", letter(i)));
                 self.machines[i].deaf = true;
                 self.after(back, What::HealNet(i));
             }
-            5 => {
+            Fault::BothDeaf => {
                 self.tell(|_| "both are cut from each other".into());
                 for i in 0..2 {
                     self.machines[i].deaf = true;
                     self.after(back, What::HealNet(i));
                 }
             }
-            6 => {
+            Fault::WitnessAway => {
                 self.tell(|_| "the witness is away".into());
                 self.witness_away = true;
                 self.after(back, What::HealWitness);
             }
-            7 => self.pause(i, back),
-            8 => {
+            Fault::WitnessFar => {
+                self.tell(|_| format!("{} does not reach the witness", letter(i)));
+                self.machines[i].far = true;
+                self.after(back, What::HealWay(i));
+            }
+            Fault::WitnessDeleted => self.delete_witness(back),
+            Fault::WitnessRestored => self.restore_witness(back),
+            Fault::Paused => self.pause(i, back),
+            Fault::ClockJumps => self.event(i, Event::ClockJump),
+            Fault::DiskSlow => {
                 self.machines[i].slow = 60;
                 self.after(back, What::HealDisk(i));
             }
-            9 => self.event(i, Event::ClockJump),
-            10 => {
+            Fault::DiskFull => {
+                self.tell(|_| format!("the disk of {} is full", letter(i)));
+                self.event(i, Event::DiskFull);
+                self.after(back + 3_000, What::HealDisk(i));
+            }
+            Fault::DiskFails => self.break_disk(i, back),
+            Fault::Flushed => self.machines[i].host.sync(),
+            Fault::AgentLost => {
+                self.event(i, Event::Agent { alive: false });
+                self.after(back, What::AgentBack(i));
+            }
+            Fault::Switched => {
                 self.tell(|_| format!("a switch is ordered on {}", letter(i)));
                 self.event(i, Event::Order(Order::SwitchOver));
             }
-            11 => self.disk_trouble(i, back),
-            12 => self.restart_in_order(i, back),
-            _ => self.rare(i, back),
+            Fault::StoppedInOrder => {
+                self.tell(|_| format!("{} is stopped in order", letter(i)));
+                self.event(i, Event::Order(Order::Stop));
+                self.after(back + 1_500, What::HealDisk(i));
+            }
+            Fault::ShutDown => {
+                self.tell(|_| format!("the machine of {} shuts down", letter(i)));
+                self.event(i, Event::Order(Order::Stop));
+                self.after(2_000, What::PowerOff { i, back });
+            }
+            Fault::Forced => self.force(i),
+            Fault::ForcedLocally => self.cut_power_and_witness(i),
+            Fault::Replaced => self.replace(i, back),
         }
     }
 
-    pub(super) fn pause(&mut self, i: usize, back: i64) {
+    fn pause(&mut self, i: usize, back: i64) {
         if self.machines[i].host.node.is_none() {
             return;
         }
@@ -96,13 +196,9 @@ impl Sim {
         self.event(i, Event::Tick);
     }
 
-    pub(super) fn disk_trouble(&mut self, i: usize, back: i64) {
+    fn break_disk(&mut self, i: usize, back: i64) {
         if self.machines[i].host.node.is_none() {
             return;
-        }
-        if self.rng.chance(500) {
-            self.tell(|_| format!("the disk of {} is full", letter(i)));
-            return self.event(i, Event::DiskFull);
         }
         self.tell(|_| format!("the disk of {} fails", letter(i)));
         self.machines[i].host.failing = true;
@@ -111,41 +207,27 @@ impl Sim {
         self.after(back + 3_000, What::HealDisk(i));
     }
 
-    pub(super) fn restart_in_order(&mut self, i: usize, back: i64) {
-        self.tell(|_| format!("{} is stopped in order", letter(i)));
-        self.event(i, Event::Order(Order::Stop));
-        self.after(back + 1_500, What::HealDisk(i));
+    /// The machine comes back with empty disks. Only where another copy is: nobody promises what no disk holds.
+    fn reimage(&mut self, i: usize, back: i64) {
+        let other = &self.machines[1 - i];
+        let held = self.witness.is_some_and(|record| record.holder(other.host.me).is_some());
+        let whole = other.host.state.is_some_and(|state| !state.inconsistent && !state.outdated);
+        if !held || !whole || other.empty || other.host.failing {
+            return;
+        }
+        self.tell(|_| format!("{} is imaged anew", letter(i)));
+        self.kill(i, true);
+        self.machines[i].wipe();
+        self.after(back, What::Start(i));
     }
 
-    pub(super) fn rare(&mut self, i: usize, back: i64) {
-        match self.rng.below(4) {
-            0 if self.machines[1 - i].host.node.is_none()
-                && !self.machines[1 - i].host.gate_open(self.clock(1 - i)) =>
-            {
-                self.tell(|_| format!("{} is forced", letter(i)));
-                let operation = OperationId(1_000 + u128::from(self.rng.below(1 << 40)));
-                let order = Order::Force { operation, confirmed_off: true, peer_lease_fresh: false };
-                // The person means it: the other machine stays off for a while.
-                self.machines[1 - i].off_until = self.now + 3_000;
-                self.event(i, Event::Order(order));
-            }
-            1 => {
-                let agent = self.rng.chance(500);
-                self.event(i, Event::Agent { alive: agent });
-            }
-            2 => {
-                self.tell(|_| "the witness is deleted for a while".into());
-                if let Some(record) = self.witness.take() {
-                    self.backup = record;
-                }
-                self.after(back, What::HealWitness);
-            }
-            _ => {
-                for object in 0..OBJECTS {
-                    self.machines[i].host.disk[object] = self.machines[i].host.cache[object];
-                }
-            }
+    /// A machine that was told to shut down is off now, whether or not its mirror had time to leave.
+    pub(super) fn power_off(&mut self, i: usize, back: i64) {
+        if self.machines[i].host.role() == Some(RoleName::Stop) {
+            self.machines[i].host.sync();
         }
+        self.kill(i, true);
+        self.after(back, What::Start(i));
     }
 
     pub(super) fn heal_disk(&mut self, i: usize) {
@@ -159,17 +241,13 @@ impl Sim {
         }
     }
 
-    pub(super) fn heal_witness(&mut self) {
-        self.witness_away = false;
-        self.witness.get_or_insert(self.backup);
-    }
-
     pub(super) fn heal(&mut self) {
         self.tell(|_| "everything is healed".into());
         self.calm = true;
         self.heal_witness();
         for i in 0..2 {
             self.machines[i].deaf = false;
+            self.machines[i].far = false;
             if self.machines[i].paused || self.machines[i].still.is_some() {
                 self.resume(i);
             }

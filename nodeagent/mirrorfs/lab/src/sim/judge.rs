@@ -51,13 +51,13 @@ impl Sim {
         both && idle && equal
     }
 
-    /// The only copy in sync declared itself inconsistent: its disk failed while its peer was out. A person decides.
+    /// No copy in sync is left: its disk failed while its peer was out, or is empty. A person decides.
     pub(super) fn needs_a_person(&self) -> bool {
         let Some(record) = self.witness else { return false };
         self.machines.iter().all(|machine| {
             let node = machine.host.node.as_ref();
             let whole = node.is_some_and(|n| !n.durable().inconsistent);
-            record.holder(machine.host.me).is_none() || !whole
+            record.holder(machine.host.me).is_none() || !whole || machine.empty
         })
     }
 

@@ -18,10 +18,52 @@ pub(super) struct Machine {
     pub(super) log_slots: [Vec<u8>; 2],
     pub(super) numbers: (u64, u64),
     pub(super) slow: i64,
+    /// It does not reach the witness.
+    pub(super) far: bool,
     /// Frames to it are lost.
     pub(super) deaf: bool,
     pub(super) off_until: i64,
+    /// Its disks are new: what they once held is nowhere on this machine until it has been made equal.
+    pub(super) empty: bool,
     pub(super) calls: Vec<Waiting>,
+}
+
+impl Machine {
+    pub(super) fn new(me: NodeId, peer: NodeId, rng: &mut Rng) -> Self {
+        Machine {
+            host: Host::new(me.0, peer.0, OBJECTS),
+            life: 0,
+            zero: -rng.between(0, 1_000_000),
+            drift: rng.between(-4_900, 4_900),
+            paused: false,
+            still: None,
+            wake: i64::MAX,
+            slots: Default::default(),
+            log_slots: [encode(0, &Image::default()), Vec::new()],
+            numbers: (0, 0),
+            slow: 1,
+            far: false,
+            deaf: false,
+            off_until: 0,
+            empty: false,
+            calls: Vec::new(),
+        }
+    }
+
+    /// Empty disks, on the same machine.
+    pub(super) fn wipe(&mut self) {
+        self.host.reimage();
+        self.empty = true;
+        (self.slots, self.log_slots, self.numbers) = (Default::default(), Default::default(), (0, 0));
+    }
+
+    /// Another machine, new, in the same place.
+    pub(super) fn become_new(&mut self, me: NodeId, peer: NodeId) {
+        self.host = Host::new(me.0, peer.0, OBJECTS);
+        self.empty = true;
+        (self.slots, self.numbers) = (Default::default(), (0, 0));
+        self.log_slots = [encode(0, &Image::default()), Vec::new()];
+    }
 }
 
 impl Sim {
@@ -57,6 +99,7 @@ impl Sim {
         let outs = self.machines[i].host.handle(now, event);
         self.follow(i, outs);
         let after = self.machines[i].host.role();
+        self.machines[i].empty &= !matches!(after, Some(RoleName::Second | RoleName::Prim | RoleName::Alone));
         if before != after {
             self.tell(|_| format!("{} {before:?} -> {after:?}", letter(i)));
         }
@@ -184,6 +227,10 @@ impl Sim {
         self.tell(|_| format!("{} says {notice:?}", letter(i)));
         match notice {
             Notice::MayMiss => self.new_history(i, true),
+            Notice::Halted(_) => {
+                let pause = self.rng.between(300, 1_500);
+                self.after(pause, What::AnswerHalted(i));
+            }
             // A person looks at both copies and decides for the one that serves.
             Notice::OtherLineage => {
                 let (life, event) = (self.machines[i].life, Box::new(Event::Order(Order::Overwrite)));

@@ -11,9 +11,10 @@ mod faults;
 mod judge;
 mod machine;
 mod network;
+mod persons;
 mod witness;
 
-pub use batch::{ROLES, Total, batch, coverage_of, seeds_until_noticed};
+pub use batch::{ROLES, Total, batch, coverage_of, missing_from, seeds_until_noticed};
 pub use network::MESSAGES;
 
 use self::clients::{CLIENTS, Waiting};
@@ -88,7 +89,14 @@ enum What {
     HealNet(usize),
     HealLink(usize),
     HealWitness,
+    HealWay(usize),
     HealDisk(usize),
+    AgentBack(usize),
+    PowerOff { i: usize, back: i64 },
+    ForceLocal(usize),
+    Newcomer(usize),
+    Recreate,
+    AnswerHalted(usize),
 }
 
 /// One simulated world.
@@ -102,7 +110,13 @@ pub struct Sim {
     order: u64,
     machines: [Machine; 2],
     witness: Option<Record>,
+    /// The record before the last change, and as it was changed last by a node or a person who knew better.
     backup: Record,
+    truth: Record,
+    /// How often the record was created.
+    uids: u128,
+    /// A person forced this machine without a witness, and no record says so yet.
+    fork: Option<(usize, mirror_core::ids::Lineage)>,
     witness_away: bool,
     weather: Weather,
     calm: bool,
@@ -139,33 +153,10 @@ impl Sim {
             ..Config::default()
         };
         let witness = first_record();
-        let machine = |me: u128, rng: &mut Rng| Machine {
-            host: Host::new(me, 3 - me, OBJECTS),
-            life: 0,
-            zero: -rng.between(0, 1_000_000),
-            drift: rng.between(-4_900, 4_900),
-            paused: false,
-            still: None,
-            wake: i64::MAX,
-            slots: Default::default(),
-            log_slots: [encode(0, &Image::default()), Vec::new()],
-            numbers: (0, 0),
-            slow: 1,
-            deaf: false,
-            off_until: 0,
-            calls: Vec::new(),
-        };
-        let machines = [machine(1, &mut rng), machine(2, &mut rng)];
-        let mut faults = [false; 14];
-        faults.iter_mut().for_each(|fault| *fault = rng.chance(350));
-        let weather = Weather {
-            lossy: rng.pick(&[0, 0, 5, 30]),
-            torn: rng.pick(&[0, 5]),
-            repeat: rng.pick(&[0, 20]),
-            late: rng.pick(&[0, 10, 40]),
-            faults,
-            pace: rng.pick(&[150, 400, 900]),
-        };
+        let machines = [Machine::new(NodeId(1), NodeId(2), &mut rng), Machine::new(NodeId(2), NodeId(1), &mut rng)];
+        let weather = Weather::draw(&mut rng);
+        // Some runs are stormy from the first moment, before there is anything to lose.
+        let begins = if rng.chance(200) { rng.between(0, 400) } else { 1_200 };
         let mut sim = Sim {
             run,
             settings: Settings(Arc::new(config)),
@@ -177,6 +168,9 @@ impl Sim {
             machines,
             witness: Some(witness),
             backup: witness,
+            truth: witness,
+            uids: witness.uid,
+            fork: None,
             witness_away: false,
             weather,
             calm: true,
@@ -192,7 +186,7 @@ impl Sim {
         sim.start(0);
         sim.start(1);
         (0..CLIENTS).for_each(|client| sim.after(50, What::Client(client)));
-        sim.after(1_200, What::Fault);
+        sim.after(begins, What::Fault);
         sim
     }
 
@@ -281,6 +275,13 @@ impl Sim {
             }
             What::HealLink(i) => self.event(i, Event::Reconnected),
             What::HealWitness => self.heal_witness(),
+            What::HealWay(i) => self.machines[i].far = false,
+            What::AgentBack(i) => self.event(i, Event::Agent { alive: true }),
+            What::PowerOff { i, back } => self.power_off(i, back),
+            What::ForceLocal(i) => self.force_local(i),
+            What::Newcomer(i) => self.newcomer(i),
+            What::Recreate => self.recreate_witness(),
+            What::AnswerHalted(i) => self.answer_halted(i),
             What::HealDisk(i) => self.heal_disk(i),
             What::GivesUp { client, call } => self.gives_up(client, call),
             What::Persisted { i, life }
@@ -315,6 +316,7 @@ fn letter(i: usize) -> &'static str {
     ["A", "B"][i]
 }
 
-fn letter_of(node: NodeId) -> &'static str {
-    if node == NodeId(1) { "A" } else { "B" }
+/// In whose place this member stands: a machine that replaces another has a UID of the same parity.
+fn index(node: NodeId) -> usize {
+    usize::from(node.0.is_multiple_of(2))
 }

@@ -47,9 +47,9 @@ impl Sim {
             return;
         }
         let late = !self.calm && self.rng.chance(self.weather.late);
-        let delay = if late { self.rng.between(50, 900) } else { self.rng.between(1, 8) };
+        let delay = if late { self.rng.between(50, self.weather.latest) } else { self.rng.between(1, 8) };
         if !self.calm && self.rng.chance(self.weather.repeat) {
-            let again = self.rng.between(1, 300);
+            let again = self.rng.between(1, self.weather.latest);
             self.after(again, What::Arrive { to, process, parcel: parcel.clone() });
         }
         self.after(delay, What::Arrive { to, process, parcel });
@@ -66,6 +66,7 @@ impl Sim {
         let outs = self.machines[to].host.receive(now, parcel);
         self.follow(to, outs);
         let after = self.machines[to].host.role();
+        self.machines[to].empty &= after != Some(RoleName::Second);
         if Some(role) != after {
             self.tell(|_| format!("{} {role:?} -> {after:?}", letter(to)));
         }

@@ -15,7 +15,7 @@ impl Sim {
     }
 
     pub(super) fn put_arrives(&mut self, i: usize, life: u64, expect: u64, record: Record, answered: bool) {
-        if self.witness_away {
+        if self.witness_away || self.machines[i].far {
             if answered {
                 self.after(150, What::Answered { i, life, event: Box::new(Event::Written(Written::Unknown)) });
             }
@@ -32,22 +32,38 @@ impl Sim {
     }
 
     pub(super) fn get_arrives(&mut self, i: usize, life: u64) {
+        let slow = self.weather.sluggish && !self.calm;
+        let delay = if slow { self.rng.between(5, 149) } else { 5 };
         let (read, delay) = match self.witness {
-            _ if self.witness_away => (Read::Unreachable, 150),
-            Some(record) => (Read::Found(record), 5),
-            None => (Read::Absent, 5),
+            _ if self.witness_away || self.machines[i].far => (Read::Unreachable, 150),
+            Some(record) => (Read::Found(record), delay),
+            None => (Read::Absent, delay),
         };
         self.after(delay, What::Answered { i, life, event: Box::new(Event::Read(read)) });
     }
 
     fn stored(&mut self, old: Record, new: Record) {
         self.backup = old;
+        self.truth = new;
         self.witness = Some(new);
-        if new.forced.is_some() && new.forced != old.forced {
-            self.new_history(usize::from(new.primary.node == NodeId(2)), false);
+        let primary = index(new.primary.node);
+        let forced = new.forced.is_some() && new.forced != old.forced;
+        match self.fork {
+            // What a person forced on the machine itself is recorded: its history is the one that goes on.
+            Some((i, lineage)) if primary == i && lineage == new.lineage => self.fork = None,
+            // The other machine went on as the record allowed: what the forced one served is the person's loss.
+            Some((i, _)) if primary != i => {
+                self.fork = None;
+                self.new_history(primary, false);
+            }
+            _ if forced => self.new_history(primary, false),
+            _ => {}
+        }
+        if new.members != old.members {
+            self.members_changed(new.members);
         }
         self.report.generations = self.report.generations.max(new.generation.0);
-        let other = new.other.map_or("-", |o| letter_of(o.node));
-        self.tell(|_| format!("W g{} primary {} other {other}", new.generation.0, letter_of(new.primary.node)));
+        let other = new.other.map_or("-", |o| letter(index(o.node)));
+        self.tell(|_| format!("W g{} primary {} other {other}", new.generation.0, letter(index(new.primary.node))));
     }
 }
