@@ -49,7 +49,7 @@ pub fn peer_speaks(n: &mut Node, now: Time) -> bool {
     let Role::Taking(taking) = &n.role else { return false };
     let speaks = n.peer.heard.is_some_and(|heard| heard > taking.since) && n.on(Mutation::ForceWhilePeerAnswers);
     // What was forced on this machine, long ago perhaps, is only being recorded: the other member may be back by now.
-    let here = taking.forced.is_some_and(|operation| n.disk.lineage == Lineage(operation.0));
+    let here = taking.forced.is_some_and(|operation| n.is_forced_by(operation));
     if taking.forced.is_none() || here || !speaks || n.cas.is_some() || n.promoted().is_some() {
         return false;
     }
@@ -94,6 +94,11 @@ pub fn record_local(n: &mut Node, _: Time) -> bool {
 }
 
 impl Node {
+    /// Whether this copy's lineage is already that of this Operation.
+    pub(crate) fn is_forced_by(&self, operation: OperationId) -> bool {
+        self.disk.lineage == Lineage(operation.0)
+    }
+
     /// The Operation that made this copy the only one in its generation, if the record does not know of it. A generation has one
     /// lineage: another one on the own disk can only come from `without_witness`.
     pub(crate) fn forced_here(&self, record: &Record) -> Option<OperationId> {

@@ -142,7 +142,9 @@ fn not_ours(n: &mut Node, now: Time) -> bool {
     let this = record.holder(n.me).is_some_and(|holder| holder.inc == n.inc);
     let ours = n.goal.generation == record.generation && record.primary.inc == n.inc;
     let accepted = n.counts(&record) && (this || !taking.from_second || !n.on(Mutation::NoInSyncCheck));
-    if accepted || ours || taking.forced.is_some() || n.cas.is_some() {
+    // What was forced on this machine holds as long as nobody went on without it; an Operation holds in any case.
+    let forced = taking.forced.is_some_and(|by| !n.is_forced_by(by) || n.forced_here(&record).is_some());
+    if accepted || ours || forced || n.cas.is_some() {
         return false;
     }
     if record.holder(n.me).is_none() {
