@@ -38,6 +38,8 @@ pub struct Durable {
     pub inconsistent: bool,
     /// The other side went on without this copy: only ever a resync target.
     pub outdated: bool,
+    /// The boot id of the machine since which this copy lacks nothing, or what it may lack was told (`Notice::MayMiss`).
+    pub boot: u128,
     /// What the data file system must say.
     pub mark: DataMark,
 }
@@ -50,7 +52,7 @@ impl Durable {
 }
 
 impl Slotted for Durable {
-    const MAGIC: [u8; 4] = *b"FMst";
+    const MAGIC: [u8; 4] = *b"FMs2";
 
     fn write(&self, to: &mut Writer) {
         to.u64(self.generation.0);
@@ -66,6 +68,7 @@ impl Slotted for Durable {
         to.bool(self.both);
         to.bool(self.inconsistent);
         to.bool(self.outdated);
+        to.u128(self.boot);
         to.u128(self.mark.filesystem);
         to.u64(self.mark.checkpoint);
     }
@@ -82,6 +85,7 @@ impl Slotted for Durable {
             both: from.bool()?,
             inconsistent: from.bool()?,
             outdated: from.bool()?,
+            boot: from.u128()?,
             mark: DataMark { filesystem: from.u128()?, checkpoint: from.u64()? },
         })
     }

@@ -109,6 +109,8 @@ mutations! {
     RollbackBelieved,
     /// After an operating system crash a node takes over although its peer is there.
     CrashedTakesOver,
+    /// A record that names this life is taken for proof that its copy lacks nothing.
+    NoticeForgotten,
     /// The alone primary does not look at the witness.
     AloneNeverLooks,
     /// Un-fences although an own proposal may still land.

@@ -32,7 +32,7 @@ pub struct View {
     pub lineage: Lineage,
     /// Its copy can only be overwritten.
     pub target: bool,
-    /// It may have lost `Memory` data since the record last named it (its boot id changed).
+    /// Its copy may lack `Memory` data of an earlier boot, and nobody was told yet.
     pub lost: bool,
     /// A compare-and-swap of its own, of this life or an earlier one, may still take effect.
     pub open: bool,

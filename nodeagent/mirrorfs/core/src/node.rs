@@ -175,6 +175,7 @@ impl Node {
         };
         if disk.is_initial() {
             node.goal.mark = start.found;
+            node.goal.boot = start.incarnation.boot;
         } else if !node.disk_is_ours() {
             node.goal.inconsistent = true;
             node.log.lose();
@@ -395,10 +396,12 @@ impl Node {
         self.goal.cas = None;
     }
 
-    /// Whether this node's memory was lost since the record last named it.
+    /// Whether this copy may lack what the memory of an earlier boot held, and nobody was told yet.
+    ///
+    /// The own disk says so, not the record: that names the new life as soon as a takeover is won.
     pub(crate) fn lost_memory(&self) -> bool {
-        let named = self.record.and_then(|record| record.holder(self.me));
-        named.is_some_and(|holder| holder.inc.boot != self.inc.boot)
+        let named = self.record.is_some_and(|record| record.primary.inc.boot == self.inc.boot);
+        self.goal.boot != self.inc.boot && (!named || self.on(Mutation::NoticeForgotten))
     }
 
     /// Takes over a record that names this node in sync: its generation becomes ours.

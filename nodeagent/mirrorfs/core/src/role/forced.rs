@@ -30,7 +30,7 @@ pub fn promote(n: &mut Node, now: Time) -> bool {
     n.close_intake();
     n.record = None;
     let forced = Some(operation);
-    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced, may_miss: false });
+    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced });
     true
 }
 

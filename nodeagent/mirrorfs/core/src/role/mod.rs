@@ -14,7 +14,8 @@ pub mod stop;
 pub mod taking;
 pub mod wait;
 
-use crate::event::Action;
+use crate::config::Acknowledgement;
+use crate::event::{Action, Notice};
 use crate::guard::Mutation;
 use crate::ids::{Incarnation, OperationId};
 use crate::intake::Intake;
@@ -113,8 +114,6 @@ pub(crate) struct Taking {
     pub fenced: bool,
     /// Ordered by a person.
     pub forced: Option<OperationId>,
-    /// Memory was lost: once it serves, it says that the last moments may be missing.
-    pub may_miss: bool,
 }
 
 impl Role {
@@ -188,8 +187,12 @@ impl Node {
         self.serve();
     }
 
-    /// The application sees its data: mounted and started, or thawed.
+    /// The application sees its data: mounted and started, or thawed. What the copy may lack is told before.
     pub(crate) fn serve(&mut self) {
+        if self.lost_memory() && self.cfg.acknowledgement == Acknowledgement::Memory {
+            self.tell(Notice::MayMiss);
+        }
+        self.goal.boot = self.inc.boot;
         if !self.mounted {
             self.mounted = true;
             self.act(Action::Mount);

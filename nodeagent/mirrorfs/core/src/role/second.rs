@@ -8,7 +8,7 @@ use crate::time::Time;
 use crate::window::Window;
 
 /// The rows, in the order in which they are tried.
-pub const ROWS: &[Row] = &[removed, handed_to, stopped_alone, disk_failed, super::forced::promote, promise_over];
+pub const ROWS: &[Row] = &[removed, handed_to, stopped_alone, disk_failed, whole, super::forced::promote, promise_over];
 /// A halted secondary goes on holding operations.
 pub const HALTED: &[Row] = &[];
 
@@ -64,6 +64,18 @@ fn disk_failed(n: &mut Node, _: Time) -> bool {
     true
 }
 
+/// Both came back after a crash: what this copy may lack, the primary has told before it served.
+fn whole(n: &mut Node, _: Time) -> bool {
+    let told =
+        |view: &crate::message::View| view.role == RoleName::Prim && view.generation == n.goal.generation && !view.lost;
+    let told = n.peer.inc == n.follows && n.peer.view.as_ref().is_some_and(told);
+    if !told || !n.lost_memory() {
+        return false;
+    }
+    n.goal.boot = n.inc.boot;
+    true
+}
+
 /// | SECOND | promise over, no beacon | intake closed, accepted operations applied or discarded, ... then TAKING |
 fn promise_over(n: &mut Node, now: Time) -> bool {
     if now < n.takeover_at() || n.goal.inconsistent || n.trouble.is_some() {
@@ -71,7 +83,7 @@ fn promise_over(n: &mut Node, now: Time) -> bool {
     }
     n.close_intake();
     n.record = None;
-    n.role = Role::Taking(Taking { since: now, from_second: true, fenced: false, forced: None, may_miss: false });
+    n.role = Role::Taking(Taking { since: now, from_second: true, fenced: false, forced: None });
     true
 }
 
@@ -80,6 +92,10 @@ impl Node {
     pub(crate) fn resume_recorded(&mut self, now: Time, from: crate::ids::Incarnation, sent: Time) {
         self.window = Window::new(self.disk.generation);
         self.second = Some(from);
+        // Equal to a copy that lost nothing, this one lacks nothing either.
+        if self.peer.view.is_some_and(|view| !view.lost) {
+            self.goal.boot = self.inc.boot;
+        }
         self.granted = None;
         self.answered = Some(sent);
         self.role = Role::Frozen(Frozen { since: now });

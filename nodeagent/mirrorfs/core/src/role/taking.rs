@@ -1,7 +1,6 @@
 //! TAKING: the takeover, in its strict order. Fence, read the witness, compare-and-swap, serve.
 
 use super::{Role, Row, Taking};
-use crate::event::Notice;
 use crate::guard::Mutation;
 use crate::ids::{Generation, Lineage};
 use crate::node::Node;
@@ -120,9 +119,6 @@ fn primary_already(n: &mut Node, now: Time) -> bool {
     if ours && n.goal.generation == record.generation {
         let persisted = n.disk.generation == record.generation || !n.on(Mutation::ServeBeforePersist);
         if persisted {
-            if taking(n).is_some_and(|taking| taking.may_miss) {
-                n.tell(Notice::MayMiss);
-            }
             n.become_alone(now);
         }
         return persisted;

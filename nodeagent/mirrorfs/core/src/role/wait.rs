@@ -118,7 +118,10 @@ fn handed_answer(n: &mut Node, now: Time) -> bool {
         }
         Some(Owed::Grant { purpose: Purpose::Join, .. }) if n.goal.joining.is_none() => {
             let flushed = n.cut.is_some_and(|cut| cut.here);
-            n.goal.joining = n.intake.as_ref().filter(|_| flushed).map(|intake| intake.generation);
+            if let Some(intake) = n.intake.as_ref().filter(|_| flushed) {
+                n.goal.joining = Some(intake.generation);
+                n.goal.boot = n.inc.boot;
+            }
             flushed
         }
         Some(Owed::Grant { purpose, session, sent })
@@ -155,11 +158,10 @@ fn take_over(n: &mut Node, now: Time) -> bool {
     if n.stays_away(now).is_some() {
         return false;
     }
-    let may_miss = n.lost_memory() && n.cfg.acknowledgement == Acknowledgement::Memory;
     let forced = n.record.and_then(|record| n.forced_here(&record));
     n.close_intake();
     n.record = None;
-    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced, may_miss });
+    n.role = Role::Taking(Taking { since: now, from_second: false, fenced: false, forced });
     true
 }
 
@@ -220,8 +222,8 @@ impl Node {
     fn crashed_and_not_alone(&self, now: Time, record: &crate::Record) -> Option<&'static str> {
         let Role::Wait(wait) = &self.role else { return None };
         let memory = self.cfg.acknowledgement == Acknowledgement::Memory;
-        // What was forced here no other copy has.
-        let only = self.forced_here(record).is_some();
+        // A copy that was recorded as the only one in sync, or forced to be, is not improved by waiting for the other.
+        let only = record.other.is_none() || self.forced_here(record).is_some();
         if !memory || only || !self.lost_memory() || !self.on(Mutation::CrashedTakesOver) {
             return None;
         }

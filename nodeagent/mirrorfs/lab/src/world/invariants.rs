@@ -56,7 +56,9 @@ impl World {
             return None;
         }
         let holder = self.witness.holder(host.me);
-        let intact = holder.is_some_and(|holder| holder.inc.boot == host.inc.boot) && !host.reimaged;
+        // A copy that lost its memory owes the notice; until it is told it serves nobody (the last line).
+        let whole = host.state.is_some_and(|state| state.boot == host.inc.boot);
+        let intact = whole && holder.is_some_and(|holder| holder.inc.boot == host.inc.boot) && !host.reimaged;
         let synced = holder.is_some() && !host.reimaged;
         if synced && self.synced.iter().zip(&host.disk).any(|(synced, c)| synced & !c.bits != 0) {
             return Some(format!("I1: an acknowledged fsync is not on the disk of {:?}, which is in sync", host.me));
