@@ -103,13 +103,16 @@ impl Node {
     fn resync_begin(&mut self, from: Incarnation, generation: Generation, session: u32, first: Seq) {
         let flags = self.on(Mutation::ResyncUnflagged);
         let fenced = generation < self.goal.fence;
+        // What a primary's former life asked for may arrive after its new life's word, which is of a newer generation.
+        let former = self.intake.as_ref().is_some_and(|i| i.from != from && i.generation > generation);
+        let former = former && self.on(Mutation::FormerLifeResyncs);
         let Role::Wait(wait) = &mut self.role else { return };
         let busy = self.intake.as_ref().is_some_and(|intake| !intake.applying.is_empty());
         let again = wait.session == Some(session) && self.follows == Some(from);
         let stale = self.follows == Some(from)
             && (wait.session > Some(session)
                 || matches!(wait.owes, Some(Owed::Ready { session: owed }) if owed > session));
-        if fenced || busy || stale || generation < self.disk.generation || self.halted.is_some() {
+        if fenced || former || busy || stale || generation < self.disk.generation || self.halted.is_some() {
             return;
         }
         wait.owes = Some(Owed::Ready { session });

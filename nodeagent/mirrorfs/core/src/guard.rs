@@ -121,6 +121,8 @@ mutations! {
     ResumeUncompared,
     /// An answered fsync is on one disk only.
     SyncOneSide,
+    /// A target follows a former life of its source back, whose request arrives late.
+    FormerLifeResyncs,
     /// A member whose disk proves nothing does not say so, and its peer waits for it.
     LostStateUntold,
     /// What a person forced without the witness is never recorded, nor remembered by a later life.

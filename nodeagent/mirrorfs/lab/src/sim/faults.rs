@@ -61,6 +61,8 @@ pub(super) struct Weather {
     pub(super) torn: u64,
     pub(super) repeat: u64,
     pub(super) late: u64,
+    /// Frames that are neither operations nor beacons come again, much later, when much has changed.
+    pub(super) echo: u64,
     /// How late a late or repeated frame may be, beyond any lease.
     pub(super) latest: i64,
     /// The witness's answers take long: by the time they arrive the record may have changed.
@@ -77,6 +79,7 @@ impl Weather {
             torn: rng.pick(&[0, 5]),
             repeat: rng.pick(&[0, 20, 200]),
             late: rng.pick(&[0, 10, 40, 150]),
+            echo: rng.pick(&[0, 0, 500]),
             latest: rng.pick(&[300, 900, 6_000]),
             sluggish: rng.chance(300),
             faults,

@@ -18,6 +18,11 @@ fn name(message: &Message) -> &'static str {
     }
 }
 
+fn is_frequent(message: &Message) -> bool {
+    let beacon = matches!(message, Message::Beacon { .. } | Message::Answer { .. });
+    beacon || matches!(message, Message::Operation { .. } | Message::Acknowledgement { .. })
+}
+
 /// All messages there are.
 pub const MESSAGES: [&str; 11] = [
     "Beacon",
@@ -50,6 +55,10 @@ impl Sim {
         let delay = if late { self.rng.between(50, self.weather.latest) } else { self.rng.between(1, 8) };
         if !self.calm && self.rng.chance(self.weather.repeat) {
             let again = self.rng.between(1, self.weather.latest);
+            self.after(again, What::Arrive { to, process, parcel: parcel.clone() });
+        }
+        if !self.calm && !is_frequent(&parcel.frame.message) && self.rng.chance(self.weather.echo) {
+            let again = self.rng.between(300, 8_000);
             self.after(again, What::Arrive { to, process, parcel: parcel.clone() });
         }
         self.after(delay, What::Arrive { to, process, parcel });
