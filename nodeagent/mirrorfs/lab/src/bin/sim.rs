@@ -1,7 +1,9 @@
 //! `make sim`: many seeded runs, judged; `--seed N --explain` tells one as a story; `--planted` switches each guard off.
 
 use mirror_core::Mutation;
-use mirror_lab::sim::{MESSAGES, ROLES, Report, Run, Sim, batch, coverage_of, missing_from, seeds_until_noticed};
+use mirror_lab::sim::{
+    MESSAGES, Outside, ROLES, Report, Run, Sim, batch, coverage_of, missing_from, seeds_until_noticed, seeds_until_seen,
+};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,7 +22,10 @@ fn main() -> ExitCode {
         return planted(number("--runs").unwrap_or(2_000));
     }
     if let Some(seed) = number("--seed") {
-        return one(Sim::new(Run { seed, events: EVENTS, broken, explain: has("--explain") }).run(), seed);
+        return one(
+            Sim::new(Run { seed, events: EVENTS, broken, outside: None, explain: has("--explain") }).run(),
+            seed,
+        );
     }
     many(number("--from").unwrap_or(0), number("--runs").unwrap_or(100_000))
 }
@@ -61,12 +66,26 @@ fn many(from: u64, runs: u64) -> ExitCode {
 }
 
 fn planted(limit: u64) -> ExitCode {
-    println!("| guard switched off | found after seeds | what clients or gates saw |\n|---|---|---|");
-    for mutation in Mutation::ALL {
-        match seeds_until_noticed(*mutation, limit, EVENTS) {
-            Some((seeds, reason)) => println!("| {mutation:?} | {seeds} | {reason} |"),
-            None => println!("| {mutation:?} | not within {limit} | |"),
-        }
-    }
+    let line = |name: String, found: Option<(u64, String)>| match found {
+        Some((seeds, reason)) => format!("| {name} | {seeds} | {reason} |"),
+        None => format!("| {name} | not within {limit} | |"),
+    };
+    println!("| planted | found after seeds | what clients or gates saw |\n|---|---|---|");
+    let of_outside = || {
+        Outside::ALL
+            .iter()
+            .for_each(|it| println!("{}", line(format!("outside: {it:?}"), seeds_until_seen(*it, limit, EVENTS))))
+    };
+    let of_core = |guards: &[Mutation]| {
+        guards
+            .iter()
+            .for_each(|it| println!("{}", line(format!("guard: {it:?}"), seeds_until_noticed(*it, limit, EVENTS))))
+    };
+    let (some, others) = Mutation::ALL.split_at(Mutation::ALL.len() / 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| of_core(others));
+        of_outside();
+        of_core(some);
+    });
     ExitCode::SUCCESS
 }

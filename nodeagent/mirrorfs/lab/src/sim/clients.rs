@@ -22,7 +22,7 @@ impl Sim {
             return;
         }
         let i = self.favourite[client];
-        let reachable = self.machines[i].host.gate_open(self.clock(i)) && self.machines[i].still.is_none();
+        let reachable = self.open(i) && self.machines[i].still.is_none();
         if !reachable {
             self.favourite[client] = 1 - i;
             return;
@@ -76,7 +76,7 @@ impl Sim {
     }
 
     pub(super) fn reply(&mut self, i: usize, body: u64, done: bool) {
-        let open = self.machines[i].host.gate_open(self.clock(i));
+        let open = self.open(i);
         let Some(at) = self.machines[i].calls.iter().position(|call| call.body == body) else { return };
         let waiting = self.machines[i].calls.remove(at);
         self.busy[waiting.client] = false;

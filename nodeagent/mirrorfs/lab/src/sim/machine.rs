@@ -17,6 +17,8 @@ pub(super) struct Machine {
     pub(super) slots: [Vec<u8>; 2],
     pub(super) log_slots: [Vec<u8>; 2],
     pub(super) numbers: (u64, u64),
+    /// What both files held before their last writes.
+    pub(super) before: ([Vec<u8>; 2], [Vec<u8>; 2]),
     pub(super) slow: i64,
     /// It does not reach the witness.
     pub(super) far: bool,
@@ -41,6 +43,7 @@ impl Machine {
             slots: Default::default(),
             log_slots: [encode(0, &Image::default()), Vec::new()],
             numbers: (0, 0),
+            before: Default::default(),
             slow: 1,
             far: false,
             deaf: false,
@@ -180,7 +183,11 @@ impl Sim {
             let slot = usize::from(self.machines[i].numbers.1.is_multiple_of(2));
             self.tear(i, true, slot, &bytes);
         }
+        let unsynced = machine_too && self.planted(Outside::FilesUnsynced);
         let machine = &mut self.machines[i];
+        if unsynced {
+            (machine.slots, machine.log_slots) = machine.before.clone();
+        }
         if machine_too {
             machine.host.crash(false)
         } else {
@@ -209,7 +216,11 @@ impl Sim {
     }
 
     pub(super) fn landed(&mut self, i: usize, log: bool) {
+        let unsynced = self.planted(Outside::FilesUnsynced);
         let machine = &mut self.machines[i];
+        if unsynced {
+            machine.before = (machine.slots.clone(), machine.log_slots.clone());
+        }
         if log {
             let Some(image) = &machine.host.log_next else { return };
             machine.numbers.1 += 1;
@@ -242,7 +253,8 @@ impl Sim {
 
     pub(super) fn applied(&mut self, i: usize, generation: Generation, op: Op) {
         let durable = self.settings.acknowledgement == Acknowledgement::Disk;
-        let outcome = self.machines[i].host.apply(generation, op, durable);
+        let lost = self.planted(Outside::ChangeLost) && op.kind == Kind::Change && self.rng.chance(10);
+        let outcome = if lost { Outcome::Done } else { self.machines[i].host.apply(generation, op, durable) };
         self.event(i, Event::Applied { generation, seq: op.seq, outcome });
     }
 }

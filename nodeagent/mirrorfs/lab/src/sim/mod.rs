@@ -12,10 +12,12 @@ mod judge;
 mod machine;
 mod network;
 mod persons;
+mod planted;
 mod witness;
 
-pub use batch::{ROLES, Total, batch, coverage_of, missing_from, seeds_until_noticed};
+pub use batch::{ARGUED, ROLES, Total, batch, coverage_of, missing_from, seeds_until_noticed, seeds_until_seen};
 pub use network::MESSAGES;
+pub use planted::Outside;
 
 use self::clients::{CLIENTS, Waiting};
 use self::faults::Weather;
@@ -27,7 +29,7 @@ use crate::witness::{first_record, replace};
 use mirror_core::difflog::Image;
 use mirror_core::durable::Durable;
 use mirror_core::ids::{Body, Generation, NodeId, ObjectId, OperationId};
-use mirror_core::message::{Kind, Message, Op};
+use mirror_core::message::{Kind, Message, Op, Outcome};
 use mirror_core::slots::{encode, newest};
 use mirror_core::{
     Acknowledgement, Config, Event, Mutation, Notice, Order, Read, Record, RoleName, Settings, Span, Time, Written,
@@ -47,6 +49,8 @@ pub struct Run {
     pub events: usize,
     /// The guard that is switched off.
     pub broken: Option<Mutation>,
+    /// The promise of the outside that is broken.
+    pub outside: Option<Outside>,
     /// Whether to tell the story.
     pub explain: bool,
 }
@@ -153,7 +157,10 @@ impl Sim {
             ..Config::default()
         };
         let witness = first_record();
-        let machines = [Machine::new(NodeId(1), NodeId(2), &mut rng), Machine::new(NodeId(2), NodeId(1), &mut rng)];
+        let mut machines = [Machine::new(NodeId(1), NodeId(2), &mut rng), Machine::new(NodeId(2), NodeId(1), &mut rng)];
+        if run.outside == Some(Outside::ClocksDrift) {
+            (machines[0].drift, machines[1].drift) = (-15_000, 15_000);
+        }
         let weather = Weather::draw(&mut rng);
         // Some runs are stormy from the first moment, before there is anything to lose.
         let begins = if rng.chance(200) { rng.between(0, 400) } else { 1_200 };
@@ -237,13 +244,23 @@ impl Sim {
         Time(real + real * machine.drift / 1_000_000)
     }
 
+    fn planted(&self, outside: Outside) -> bool {
+        self.run.outside == Some(outside)
+    }
+
+    /// The kernel of this machine lets traffic pass.
+    fn open(&self, i: usize) -> bool {
+        let host = &self.machines[i].host;
+        host.gate_open(self.clock(i)) || host.gate.is_some() && self.planted(Outside::GateStaysOpen)
+    }
+
     fn clock(&self, i: usize) -> Time {
         self.local(&self.machines[i])
     }
 
     /// Never two serving, as the kernels' gates say.
     fn watch(&mut self) {
-        let open = (0..2).filter(|i| self.machines[*i].host.gate_open(self.clock(*i))).count();
+        let open = (0..2).filter(|i| self.open(*i)).count();
         if open > 1 && self.now > self.excused {
             self.fail("two nodes serve".into());
         }
@@ -297,7 +314,12 @@ impl Sim {
             What::Logged { i, .. } => self.landed(i, true),
             What::Applied { i, generation, op, .. } => self.applied(i, generation, op),
             What::Flushed { i, number, .. } => {
-                self.machines[i].host.flush(number);
+                let host = &mut self.machines[i].host;
+                if self.run.outside == Some(Outside::DiskLies) {
+                    host.mark.checkpoint = host.mark.checkpoint.max(number);
+                } else {
+                    host.flush(number);
+                }
                 self.event(i, Event::Flushed { number });
             }
             What::Get { i, life } => self.get_arrives(i, life),
@@ -306,6 +328,7 @@ impl Sim {
             What::Stopped { i, .. } => self.event(i, Event::ApplicationStopped),
             What::Compared { i, .. } => {
                 let equal = self.machines[0].host.cache == self.machines[1].host.cache;
+                let equal = equal || self.planted(Outside::NothingCompared);
                 self.event(i, Event::Compared { equal });
             }
         }

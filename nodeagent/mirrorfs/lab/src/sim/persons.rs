@@ -5,8 +5,7 @@ use super::*;
 impl Sim {
     /// An Operation forces this node. The person means it: the other machine is off, and stays so for a while.
     pub(super) fn force(&mut self, i: usize) {
-        let other = &self.machines[1 - i];
-        if other.host.node.is_some() || other.host.gate_open(self.clock(1 - i)) {
+        if self.machines[1 - i].host.node.is_some() || self.open(1 - i) {
             return;
         }
         self.tell(|_| format!("{} is forced", letter(i)));
@@ -34,7 +33,7 @@ impl Sim {
     }
 
     pub(super) fn force_local(&mut self, i: usize) {
-        let off = self.machines[1 - i].host.node.is_none() && !self.machines[1 - i].host.gate_open(self.clock(1 - i));
+        let off = self.machines[1 - i].host.node.is_none() && !self.open(1 - i);
         if !off || self.machines[i].host.role() != Some(RoleName::Frozen) {
             return;
         }

@@ -21,7 +21,9 @@ impl Sim {
             }
             return;
         }
-        let written = self.witness.map_or(Written::Conflict, |old| replace(&old, expect, record));
+        let blind = self.planted(Outside::NoCompareAndSwap);
+        let expected = |old: &Record| if blind { old.version } else { expect };
+        let written = self.witness.map_or(Written::Conflict, |old| replace(&old, expected(&old), record));
         if let (Written::Stored(new), Some(old)) = (&written, self.witness) {
             self.stored(old, *new);
         }
@@ -36,6 +38,9 @@ impl Sim {
         let delay = if slow { self.rng.between(5, 149) } else { 5 };
         let (read, delay) = match self.witness {
             _ if self.witness_away || self.machines[i].far => (Read::Unreachable, 150),
+            Some(record) if self.planted(Outside::StaleReads) => {
+                (Read::Found(Record { uid: record.uid, ..self.backup }), 5)
+            }
             Some(record) => (Read::Found(record), delay),
             None => (Read::Absent, delay),
         };
