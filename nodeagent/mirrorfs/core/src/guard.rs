@@ -47,6 +47,8 @@ mutations! {
     ResumeOther,
     /// The frozen primary resumes while a compare-and-swap of its own is open.
     ResumeWithOpenCas,
+    /// A frozen primary waits for a peer that looked fit when it was last heard, although it is silent.
+    FrozenWaitsForSilent,
     /// Beacons of a frozen primary renew the promise.
     FrozenRenews,
     /// The secondary takes over before its promise is over.

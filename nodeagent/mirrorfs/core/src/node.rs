@@ -357,7 +357,8 @@ impl Node {
     /// Whether the record's `inSync` counts for this node: its own disk must prove it.
     ///
     /// The proof is the generation itself, the fsynced mark 'joining' it, or an own proposal that became the record (whoever
-    /// learns that its copy is not whole forgets its proposals: `distrust`).
+    /// learns that its copy is not whole forgets its proposals: `distrust`). A proposal brings its own lineage: the first one, or
+    /// one that a person forced.
     pub(crate) fn counts(&self, record: &Record) -> bool {
         if !self.on(Mutation::NoInSyncCheck) {
             return true;
@@ -371,9 +372,8 @@ impl Node {
         let held = self.disk.generation == record.generation && record.generation > Generation(0) && whole;
         let joined = self.disk.joining == Some(record.generation);
         let proposed = self.owns(record);
-        self.goal.mark.filesystem == self.found.filesystem
-            && self.disk.lineage == record.lineage
-            && (held || joined || proposed)
+        let proved = self.disk.lineage == record.lineage && (held || joined);
+        self.goal.mark.filesystem == self.found.filesystem && (proved || proposed)
     }
 
     /// The record has this node in sync and its own disk proves nothing (it was imaged anew): a peer that lost its memory must not

@@ -4,12 +4,17 @@
 //!   `do STEP [ARGUMENTS]`      one thing happens (the words below),
 //!   `run [until A ROLE]`       everything ready happens, and time, until a node has a role (`until W asked`: a PUT is out),
 //!   `wait N`                   N times: everything ready happens, then time goes on to what is due next,
-//!   `expect A ROLE [gN]`, `expect serves A|B|nobody`, `expect W gN A[,B]`, `expect acked N`.
-//! `#` begins the drawing and remarks. `start joining` and `class Disk` set the scene.
+//!   `expect A ROLE`, `expect serves A|B|nobody`, `expect W gN A[,B]`, `expect acked N`, `expect equal`, `expect halted A`.
+//! `#` begins the drawing and remarks; a story opens with them. Lines that set the scene: `start joining` (ALONE, the peer in
+//! WAIT), `start new` (two machines and a record that nobody has touched), `class Disk`, `stall N`. Else both are in sync.
+//! C is the machine that takes B's place.
 
+use crate::host::Host;
 use crate::scenes::{Scene, settings};
 use crate::world::{Asked, Budget, Step, World};
-use mirror_core::{Acknowledgement, Config, Settings};
+use mirror_core::ids::{NodeId, OperationId};
+use mirror_core::{Acknowledgement, Config, Event, Order, Settings, Span};
+use std::rc::Rc;
 use std::sync::Arc;
 
 const EVERYTHING: Budget = Budget {
@@ -38,17 +43,22 @@ const EVERYTHING: Budget = Budget {
 /// # Errors
 /// The line's number, the line, and the world as it is instead.
 pub fn play(text: &str) -> Result<(), String> {
+    if !text.starts_with("# ") {
+        return Err("line 1: a story opens with what it is about, and a drawing".into());
+    }
     let class = if text.contains("\nclass Disk") { Acknowledgement::Disk } else { Acknowledgement::Memory };
     let joining = text.contains("\nstart joining");
     let scene = Scene { name: "story", budget: EVERYTHING, class, joining, large: false };
     let quick = settings(class, None);
-    let patient = Settings(Arc::new(Config { crash_hold: mirror_core::Span(12), ..(*quick.0).clone() }));
-    let mut world = scene.start();
+    let stall = text.lines().find_map(|line| line.strip_prefix("stall ")?.parse().ok()).map(Span);
+    let patient = Settings(Arc::new(Config { stall, ..(*quick.0).clone() }));
+    let new = text.contains("\nstart new");
+    let mut world = if new { World::new(&patient, 1) } else { scene.start().with(&patient) };
     world.left = EVERYTHING;
     for (number, line) in text.lines().enumerate() {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
         let done = match words.as_slice() {
-            [] | ["start" | "class", ..] => Ok(()),
+            [] | ["start" | "class" | "stall", ..] => Ok(()),
             ["do", words @ ..] => act(&mut world, &patient, words),
             ["run", "until", "W", "asked"] => {
                 run(&mut world, &patient, |w| w.asked.iter().any(|asked| matches!(asked, Asked::Put(..))))
@@ -70,15 +80,22 @@ pub fn play(text: &str) -> Result<(), String> {
 fn index(node: &str) -> Result<u8, String> {
     match node {
         "A" => Ok(0),
-        "B" => Ok(1),
+        "B" | "C" => Ok(1),
         other => Err(format!("{other} is no node")),
     }
 }
 
 fn act(world: &mut World, settings: &Settings, words: &[&str]) -> Result<(), String> {
     let (what, node) = (words[0], index(words.get(1).copied().unwrap_or("A"))?);
+    if let Some(event) = said(world, what) {
+        world.say(settings, node, event);
+        return Ok(());
+    }
     let step = match what {
         "write" => Step::Write(node, 0),
+        "fsync" => Step::Sync(node, 0),
+        "lose-operation-to" => Step::Lose(node, 1),
+        "refuse-connection-of" => Step::Fail(node),
         "kill" => Step::Kill(node, false),
         "crash" => Step::Crash(node, false),
         "reimage" => Step::Reimage(node),
@@ -97,6 +114,8 @@ fn act(world: &mut World, settings: &Settings, words: &[&str]) -> Result<(), Str
         "disk-fails" => Step::DiskFails(node),
         "flush" => Step::Flush(node),
         "rollback" => Step::Rollback,
+        "recreate-record" => return recreate(world),
+        "take-the-place-of" => return replace(world, node),
         "advance" => Step::Advance,
         other => return Err(format!("nobody knows how to {other}")),
     };
@@ -104,6 +123,47 @@ fn act(world: &mut World, settings: &Settings, words: &[&str]) -> Result<(), Str
         return Err(format!("{step:?} can't happen here; what can: {:?}", world.steps()));
     }
     world.take(settings, step);
+    Ok(())
+}
+
+/// What a person, the machine or the agent says to a node.
+fn said(world: &mut World, what: &str) -> Option<Event> {
+    let force = |confirmed_off, peer_lease_fresh| {
+        Event::Order(Order::Force { operation: OperationId(77), confirmed_off, peer_lease_fresh })
+    };
+    Some(match what {
+        "stop" => Event::Order(Order::Stop),
+        "force-unconfirmed" => force(false, false),
+        "force-beside-fresh-lease" => force(true, true),
+        "force-beside-living-peer" => force(true, false),
+        "force-local" => {
+            world.forced = true;
+            Event::Order(Order::ForceLocal { operation: OperationId(88) })
+        }
+        "replace-peer-of" => Event::Order(Order::ReplacePeer { new: NodeId(3) }),
+        "allow-overwrite" => Event::Order(Order::Overwrite),
+        "say-recreated" => Event::Order(Order::RecreatedWitness { uid: world.witness.uid }),
+        "agent-goes" => Event::Agent { alive: false },
+        "clock-jumps" => Event::ClockJump,
+        "disk-full" => Event::DiskFull,
+        _ => return None,
+    })
+}
+
+/// A person deletes the record and has it created again, as it was.
+fn recreate(world: &mut World) -> Result<(), String> {
+    world.witness.uid += 1;
+    world.witness.version += 1;
+    Ok(())
+}
+
+/// A machine that was never used stands where this one stood.
+fn replace(world: &mut World, node: u8) -> Result<(), String> {
+    let old = &world.hosts[usize::from(node)];
+    if old.node.is_some() {
+        return Err("it still runs".into());
+    }
+    world.hosts[usize::from(node)] = Rc::new(Host::new(3, old.peer.0, old.cache.len()));
     Ok(())
 }
 
@@ -133,7 +193,7 @@ fn expect(world: &World, words: &[&str]) -> Result<(), String> {
         ["halted", node] => world.hosts[usize::from(index(node)?)].node.as_ref().is_some_and(|n| n.halted().is_some()),
         ["W", generation, names] => {
             let w = &world.witness;
-            let name = |node: mirror_core::ids::NodeId| if node.0 == 1 { "A" } else { "B" };
+            let name = |node: NodeId| ["A", "B", "C"][usize::try_from(node.0 - 1).unwrap_or(0)];
             let other = w.other.map_or(String::new(), |o| format!(",{}", name(o.node)));
             format!("g{}", w.generation.0) == *generation && format!("{}{other}", name(w.primary.node)) == *names
         }

@@ -106,7 +106,9 @@ fn peer_lost(n: &mut Node, now: Time) -> bool {
     let silent = now >= n.granted.unwrap_or(frozen.since) + n.cfg.doubt();
     let lost = silent || n.cas.is_some() || n.unfit_peer().is_some();
     let able = n.handing.is_none() && n.trouble != Some(Trouble::Failed) && n.promoted().is_none();
-    lost && able && !n.may_resume() && n.propose_alone()
+    // A peer that looked fit when it was last heard is no reason to wait for it for ever.
+    let coming = n.may_resume() && (n.hears_peer(now) || !n.on(Mutation::FrozenWaitsForSilent));
+    lost && able && !coming && n.propose_alone()
 }
 
 /// | FROZEN | witness out of reach | stays FROZEN (after a set time: kill, EIO, WAIT) |

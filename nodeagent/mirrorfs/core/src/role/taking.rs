@@ -75,11 +75,13 @@ fn drained_and_fenced(n: &mut Node, now: Time) -> bool {
     if n.intake.as_ref().is_some_and(|intake| !intake.applying.is_empty()) {
         return false;
     }
-    if n.record.is_some_and(|record| record.primary.inc == n.inc) {
+    let ours = n.record.filter(|record| record.primary.inc == n.inc);
+    if ours.is_some() && taking(n).is_some_and(|taking| taking.fenced) {
         return false;
     }
+    // The old primary may have handed over just now: then the record's own generation is the first that counts.
     let newest = n.record.map_or(Generation(0), |record| record.generation);
-    let fence = n.goal.generation.max(newest).next();
+    let fence = ours.map_or(n.goal.generation.max(newest).next(), |record| record.generation);
     let raises = n.on(Mutation::NoFence);
     if n.goal.fence < fence && raises {
         n.goal.fence = fence;
@@ -124,7 +126,8 @@ fn primary_already(n: &mut Node, now: Time) -> bool {
         return persisted;
     }
     // The old primary had named this node in a planned switch: serve nothing until it grants, or is CASed out.
-    if record.other.is_some() && record.generation > n.goal.generation && record.primary.inc == n.inc {
+    let fenced = taking(n).is_some_and(|taking| taking.fenced);
+    if fenced && record.other.is_some() && record.generation > n.goal.generation && record.primary.inc == n.inc {
         n.adopt(record);
         n.become_recorded_primary(now, record);
         return true;

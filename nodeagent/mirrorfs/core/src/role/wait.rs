@@ -52,12 +52,7 @@ fn replaced(n: &mut Node, _: Time) -> bool {
 fn first_record(n: &mut Node, _: Time) -> bool {
     let first = n.record.is_some_and(|r| r.generation == Generation(0) && r.primary.node == n.me);
     let fresh = n.disk.generation == Generation(0) && n.disk.joining.is_none();
-    let proposed = first && fresh && n.propose_alone();
-    if let Some(record) = n.record.filter(|_| proposed) {
-        // On disk with the nonce: a later life must know both again, or nobody could ever serve.
-        n.goal.lineage = record.lineage;
-    }
-    proposed
+    first && fresh && n.propose_alone()
 }
 
 /// ... and serves once that is recorded, and recorded here.

@@ -39,6 +39,10 @@ impl Sim {
         }
         self.tell(|_| format!("a person at {} says that its peer is off", letter(i)));
         let operation = self.operation();
+        // They can't see that the record has long named the other machine: what that one acknowledged is not here.
+        if self.machines[i].host.node.as_ref().is_some_and(|node| node.generation() < self.truth.generation) {
+            self.new_history(i, false);
+        }
         self.fork = Some((i, mirror_core::ids::Lineage(operation.0)));
         self.event(i, Event::Order(Order::ForceLocal { operation }));
     }
