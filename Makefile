@@ -91,5 +91,8 @@ model: system-rust ## Search the mirror's protocol far: every scene, up to 3,000
 sim: system-rust ## Simulate the mirror's protocol 100,000 times (SIM_ARGS="--seed N --explain" tells one run; --planted)
 	$(MIRROR_CARGO) run --quiet --locked --profile checked -p farmstead-mirror-lab --bin sim -- $(SIM_ARGS)
 
+bench-mirror-step: system-rust ## What one step of the mirror's core costs, with 1 to 1,000 operations in the window
+	$(MIRROR_CARGO) run --quiet --locked --release -p farmstead-mirror-lab --example step
+
 # Every target is a job, none a file; a list by hand would be forgotten.
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))
