@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::scenes::{Scene, settings};
 use crate::world::{Asked, Budget, Step, World};
 use mirror_core::ids::{NodeId, OperationId};
-use mirror_core::{Acknowledgement, Config, Event, Order, Settings, Span};
+use mirror_core::{Acknowledgement, Config, Event, Mutation, Order, Settings, Span};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -38,18 +38,18 @@ const EVERYTHING: Budget = Budget {
     versions: u8::MAX,
 };
 
-/// Plays a story; the first line that does not come true is the error.
+/// Plays a story, with all guards standing or one switched off; the first line that does not come true is the error.
 ///
 /// # Errors
 /// The line's number, the line, and the world as it is instead.
-pub fn play(text: &str) -> Result<(), String> {
+pub fn play(text: &str, broken: Option<Mutation>) -> Result<(), String> {
     if !text.starts_with("# ") {
         return Err("line 1: a story opens with what it is about, and a drawing".into());
     }
     let class = if text.contains("\nclass Disk") { Acknowledgement::Disk } else { Acknowledgement::Memory };
     let joining = text.contains("\nstart joining");
     let scene = Scene { name: "story", budget: EVERYTHING, class, joining, large: false };
-    let quick = settings(class, None);
+    let quick = settings(class, broken);
     let stall = text.lines().find_map(|line| line.strip_prefix("stall ")?.parse().ok()).map(Span);
     let patient = Settings(Arc::new(Config { stall, ..(*quick.0).clone() }));
     let new = text.contains("\nstart new");

@@ -204,7 +204,9 @@ impl Node {
         let serving = |role| matches!(role, RoleName::Prim | RoleName::Alone | RoleName::Join);
         match () {
             () if record.generation == Generation(0) => Some("the source makes the first step"),
-            () if !self.counts(&record) && self.forced_here(&record).is_none() => Some("not in sync, as far as record and own disk prove"),
+            () if !self.counts(&record) && self.forced_here(&record).is_none() => {
+                Some("not in sync, as far as record and own disk prove")
+            }
             () if self.trouble.is_some() => Some("the own disk failed"),
             () if now < self.takeover_at() => Some("the promise is not over"),
             () if view.is_some_and(|v| v.held > record.generation) => Some("the peer holds a newer generation"),
