@@ -15,7 +15,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What the system itself must have; looks, and installs only what is missing.
-system-python system-testbed system-rust: system-%:
+system-python system-testbed system-vm system-rust: system-%:
 	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) tests/testbed/bootstrap $*
 
 $(UV): | system-python
@@ -59,6 +59,10 @@ soak: system-testbed controlplane ## Ten minutes with nothing to change: not one
 
 bench-agent: system-testbed controlplane ## What one agent costs with ten idle members: memory and processor, against its goals
 	$(RUN)/python tests/bench/agent.py
+
+COUNT := 30
+power-cuts: system-vm system-rust controlplane ## Two virtual machines hold a mirror, and lose their power COUNT times (root; POWERCUT_ARGS="--seed 1")
+	$(RUN)/python -m powercut --cuts $(COUNT) $(POWERCUT_ARGS)
 
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .pytest_tmp .import_linter_cache

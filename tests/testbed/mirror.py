@@ -203,10 +203,39 @@ async def _first_of(*waits: Any) -> set[int]:
     return {tasks.index(task) for task in done}
 
 
-def _pin(certificate: bytes) -> str:
+def pin(certificate: bytes) -> str:
     key = x509.load_pem_x509_certificate(certificate).public_key()
     encoded = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(encoded).hexdigest()
+
+
+def daemon_configuration(
+    name: str,
+    *,
+    addresses: Mapping[str, str],
+    directory: Path,
+    state: Path,
+    tls: Mapping[str, object],
+    witness: Mapping[str, str],
+    **settings: object,
+) -> str:
+    """The configuration file of the member `name`; `settings` are the daemon's (see config.rs)."""
+    members = {
+        each: {"name": each, "uid": UIDS[each], "address": f"{address}:{PORT}"} for each, address in addresses.items()
+    }
+    (other,) = members.keys() - {name}
+    return json.dumps(
+        {
+            "mirror": MIRROR,
+            "member": members[name],
+            "peer": members[other],
+            "directories": [{"path": str(directory)}],
+            "state": str(state),
+            "tls": tls,
+            "witness": witness,
+            **settings,
+        }
+    )
 
 
 async def prepare_witness(control_plane: ControlPlane, namespace: str, folder: Path) -> dict[str, str]:
@@ -240,28 +269,20 @@ async def mirror(
     nodes = {name: Node(name, host, folder / name, program) for name, host in hosts.items()}
     authority = Authority("mirror")
     pairs = {name: authority.server(addresses=[host.address], names=[name]) for name, host in hosts.items()}
-    members = {
-        name: {"name": name, "uid": UIDS[name], "address": f"{host.address}:{PORT}"} for name, host in hosts.items()
-    }
+    addresses = {name: host.address for name, host in hosts.items()}
     for name, other in (("a", "b"), ("b", "a")):
         node = nodes[name]
         certificate, key = pairs[name].write(node.folder, "node")
+        tls = {"certificate": str(certificate), "key": str(key), "peerPins": [pin(pairs[other].certificate)]}
         node.config.write_text(
-            json.dumps(
-                {
-                    "mirror": MIRROR,
-                    "member": members[name],
-                    "peer": members[other],
-                    "directories": [{"path": str(node.directory)}],
-                    "state": str(node.state),
-                    "tls": {
-                        "certificate": str(certificate),
-                        "key": str(key),
-                        "peerPins": [_pin(pairs[other].certificate)],
-                    },
-                    "witness": witness,
-                    **settings,
-                }
+            daemon_configuration(
+                name,
+                addresses=addresses,
+                directory=node.directory,
+                state=node.state,
+                tls=tls,
+                witness=witness,
+                **settings,
             )
         )
     try:

@@ -77,6 +77,10 @@ class Fabric:
         self._hosts[name] = machine
         return machine
 
+    def outlet(self) -> Link:
+        """A free place on the bridge, for what brings its end of the cable along: a virtual machine's tap."""
+        return self._link()
+
     async def remove(self, host: Host) -> None:
         """End a namespace, or crash a machine and forget its disk; its name may be given again."""
         await host.end()
