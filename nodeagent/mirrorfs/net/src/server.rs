@@ -191,7 +191,7 @@ fn converse(shared: &Shared, socket: TcpStream) -> Result<(), Broken> {
     let answer = Hello { channel: hello.channel, ..expected };
     link.send(Kind::Hello, 0, 0, 0, [&answer.to_bytes(), &[]])?;
     link.handle()?.set_read_timeout(Some(SILENCE))?;
-    let (mut last, mut said) = (0, Vec::new());
+    let (mut last, mut said) = ((0, 0), Vec::new());
     loop {
         let (header, payload) = match link.receive() {
             Ok(frame) => frame,
@@ -200,16 +200,17 @@ fn converse(shared: &Shared, socket: TcpStream) -> Result<(), Broken> {
         };
         match (hello.channel, header.kind) {
             (Channel::Data, Kind::Operation) => {
-                // Numbers are shared by all connections: on one of them they only grow.
-                if header.sequence <= last {
-                    return Err(Refused::Sequence { expected: last + 1, found: header.sequence }.into());
+                // Numbers are shared by all connections, and begin anew with a generation: on one of them they only grow.
+                let (generation, number) = last;
+                if header.generation == generation && header.sequence <= number {
+                    return Err(Refused::Sequence { expected: number + 1, found: header.sequence }.into());
                 }
-                last = header.sequence;
+                last = (header.generation, header.sequence);
                 match shared.serve.operation(&hello, &header, payload) {
                     Verdict::Answer(outcome) => {
                         shared.counters.operations.fetch_add(1, Ordering::Relaxed);
                         let bytes = outcome.to_bytes();
-                        link.send(Kind::Answer, header.flags, header.generation, last, [&bytes, &[]])?;
+                        link.send(Kind::Answer, header.flags, header.generation, header.sequence, [&bytes, &[]])?;
                     }
                     Verdict::Later => {
                         shared.counters.put_off.fetch_add(1, Ordering::Relaxed);

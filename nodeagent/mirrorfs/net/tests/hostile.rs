@@ -23,7 +23,7 @@ struct Ledger(Mutex<Vec<Vec<u8>>>);
 
 impl Serve for Ledger {
     fn operation(&self, _peer: &Hello, header: &Header, payload: &[u8]) -> Verdict {
-        if header.generation != GENERATION {
+        if header.generation < GENERATION {
             return Verdict::Refused(Refused::Generation { expected: GENERATION, found: header.generation });
         }
         if payload == b"later" {
@@ -299,6 +299,20 @@ fn a_repeated_number_ends_the_connection() {
     rig.wait_for_ends(1);
     assert_eq!(*rig.ledger.0.lock().unwrap(), [b"first".to_vec()]);
     assert_eq!(rig.counted(|c| &c.bad_frames), 1);
+}
+
+/// The primary keeps its connections when it goes on in a higher generation.
+#[test]
+fn numbers_begin_anew_with_a_generation() {
+    let rig = rig();
+    let mut caller = Caller::connect(&rig.call, Channel::Data, drop).unwrap();
+    for (generation, sequence) in [(GENERATION, 4), (GENERATION + 1, 1), (GENERATION + 1, 2)] {
+        caller.send(0, generation, sequence, [b"fine", b""]).unwrap();
+        assert_eq!(caller.answer().unwrap(), Outcome::Done);
+    }
+    caller.send(0, GENERATION + 1, 2, [b"again", b""]).unwrap();
+    assert!(caller.answer().is_err());
+    assert_eq!(rig.ledger.0.lock().unwrap().len(), 3);
 }
 
 #[test]
