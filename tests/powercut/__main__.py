@@ -15,6 +15,9 @@ from testbed.machines import Fabric
 from testbed.run import Run
 from testbed.vm import guest_image
 
+CRASH_HOLD_SECONDS = 10.0
+"""Short: the machines that a test leaves off would be waited for."""
+
 
 async def main(options: argparse.Namespace) -> int:
     """Half of the cuts with each acknowledgement class."""
@@ -39,6 +42,8 @@ async def main(options: argparse.Namespace) -> int:
                     folder=run.folder / acknowledgement.lower(),
                     acknowledgement=acknowledgement,
                     leaseSeconds=options.lease,
+                    stallSeconds=max(10.0, options.lease),
+                    crashHoldSeconds=CRASH_HOLD_SECONDS,
                 ) as pair:
                     try:
                         outcomes += await campaign(pair, acknowledgement, cuts, options)
@@ -51,8 +56,8 @@ async def main(options: argparse.Namespace) -> int:
 async def campaign(pair: Pair, acknowledgement: str, cuts: int, options: argparse.Namespace) -> list[Outcome]:
     """Cuts on one pair: each kind as often as the others, in random order."""
     choose = random.Random(f"{options.seed} {acknowledgement}")  # noqa: S311 - to be had again
-    rounds = Rounds(pair, acknowledgement=acknowledgement, choose=choose)
-    kinds = [list(Cut)[number % len(Cut)] for number in range(cuts)]
+    rounds = Rounds(pair, acknowledgement=acknowledgement, lease=options.lease, choose=choose)
+    kinds = [options.kinds[number % len(options.kinds)] for number in range(cuts)]
     choose.shuffle(kinds)
     outcomes = []
     for number, kind in enumerate(kinds, 1):
@@ -66,6 +71,10 @@ async def campaign(pair: Pair, acknowledgement: str, cuts: int, options: argpars
         if outcome.broken:
             tell(pair)
         outcomes.append(outcome)
+    different = await rounds.equal_times()
+    if different and outcomes:
+        outcomes[-1].broken += different
+        print("\n".join(["BROKEN: times stay different", *different]), flush=True)
     return outcomes
 
 
@@ -97,5 +106,8 @@ if __name__ == "__main__":
     parser.add_argument("--cuts", type=int, default=30)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--lease", type=float, default=3.0, help="leaseSeconds of the daemons")
+    parser.add_argument(
+        "--kinds", nargs="+", type=lambda name: Cut[name], default=list(Cut), help=", ".join(cut.name for cut in Cut)
+    )
     parser.add_argument("--acknowledgement", nargs="+", default=["Memory", "Disk"], choices=["Memory", "Disk"])
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -12,6 +12,9 @@ from powercut.ledger import Promise
 from powercut.pair import COPY, Member, Pair
 
 WRITING_SECONDS = (0.5, 4.0)
+RESYNCING_SECONDS = (0.0, 2.0)
+# Two of the daemon's checkpoints.
+SETTLING_SECONDS = 60.0
 MAY_BE_MISSING = "may be missing"
 
 
@@ -21,6 +24,9 @@ class Cut(Enum):
     PRIMARY = "primary"
     SECONDARY = "secondary"
     BOTH = "both"
+    BOTH_SECONDARY_BACK = "both, the secondary back first"
+    RESYNC = "secondary, then both during its resync"
+    PAUSE = "none: primary stopped for two leases"
 
 
 @dataclass
@@ -39,75 +45,143 @@ class Outcome:
 class Rounds:
     """Cuts one after the other, on one pair with one acknowledgement class."""
 
-    def __init__(self, pair: Pair, *, acknowledgement: str, choose: random.Random) -> None:
+    def __init__(self, pair: Pair, *, acknowledgement: str, lease: float, choose: random.Random) -> None:
         self._pair = pair
         self._ledger = pair.ledger
         self._disk = acknowledgement == "Disk"
+        self._lease = lease
         self._choose = choose
+        self._started = 0.0
+        self._outcome = Outcome(Cut.PRIMARY)
+        self._generations: dict[str, int] = {}
 
     async def one(self, cut: Cut) -> Outcome:
         """A mirror at work, a cut, and a mirror again."""
         primary, second = await self._pair.paired()
-        outcome = Outcome(cut)
+        outcome = self._outcome = Outcome(cut)
+        self._generations = {}
         before = (self._ledger.returned, self._ledger.syncs)
         await primary.write(self._seed())
         await asyncio.sleep(self._choose.uniform(*WRITING_SECONDS))
-        victims = {Cut.PRIMARY: [primary], Cut.SECONDARY: [second], Cut.BOTH: [primary, second]}[cut]
-        generations = {member.name: member.status["generation"] for member in victims}
-        started = time.monotonic()
-        await asyncio.gather(*(member.vm.cut_power() for member in victims))
         outcome.returned, outcome.syncs = self._ledger.returned - before[0], self._ledger.syncs - before[1]
-        if cut is Cut.PRIMARY:
-            await self._serves(second, outcome, started, Promise.RETURNED)
-            await primary.boot()
-        elif cut is Cut.SECONDARY:
-            await primary.is_role("ALONE")
-            outcome.seconds["alone"] = time.monotonic() - started
-            await second.boot()
-        else:
-            await asyncio.gather(primary.boot(), second.boot())
-            serving = await self._pair.serving("PRIM", "ALONE", "JOIN")
-            await self._serves(serving, outcome, started, Promise.RETURNED if self._disk else Promise.SYNCED)
-            self._said_what_may_be_missing(serving, outcome)
-        await self._equal(outcome, started)
-        for member in victims:
-            self._state_was_whole(member, generations[member.name], outcome)
+        self._started = time.monotonic()
+        match cut:
+            case Cut.PRIMARY:
+                await self._cut(primary)
+                await self._serves(second, Promise.RETURNED)
+                await primary.boot()
+            case Cut.SECONDARY:
+                await self._cut(second)
+                await primary.is_role("ALONE")
+                self._took("alone")
+                await second.boot()
+            case Cut.BOTH:
+                await self._cut(primary, second)
+                await asyncio.gather(primary.boot(), second.boot())
+                serving = await self._pair.serving("PRIM", "ALONE", "JOIN")
+                await self._serves(serving, self._after_both)
+                self._says_what_may_be_missing(serving)
+            case Cut.BOTH_SECONDARY_BACK:
+                await self._cut(primary, second)
+                await second.boot()
+                await self._serves(second, self._after_both)
+                self._says_what_may_be_missing(second)
+                await primary.boot()
+            case Cut.RESYNC:
+                await self._cut(second)
+                await primary.is_role("ALONE")
+                await second.boot()
+                await primary.until(
+                    lambda status: status["resync"] or status["role"] == "PRIM", "the source of a resync"
+                )
+                await asyncio.sleep(self._choose.uniform(*RESYNCING_SECONDS))
+                await self._cut(primary, second)
+                await asyncio.gather(primary.boot(), second.boot())
+                serving = await self._pair.serving("PRIM", "ALONE", "JOIN")
+                await self._serves(serving, self._after_both)
+            case Cut.PAUSE:
+                await self._pause(primary, second)
+        await self._equal()
+        for member in (primary, second):
+            self._state_was_whole(member)
         return outcome
 
-    async def _serves(self, member: Member, outcome: Outcome, started: float, promise: Promise) -> None:
+    @property
+    def _after_both(self) -> Promise:
+        """What outlives a crash of both."""
+        return Promise.RETURNED if self._disk else Promise.SYNCED
+
+    async def _cut(self, *members: Member) -> None:
+        self._generations |= {member.name: member.status.get("generation", 0) for member in members}
+        await asyncio.gather(*(member.vm.cut_power() for member in members))
+
+    async def _pause(self, primary: Member, second: Member) -> None:
+        """A primary that was stopped finds another one when it goes on, and does not serve."""
+        primary.vm.pause()
+        await self._serves(second, Promise.RETURNED)
+        await asyncio.sleep(max(0.0, self._started + 2 * self._lease - time.monotonic()))
+        primary.served = False
+        primary.vm.go_on()
+        await primary.is_role("SECOND")
+        if primary.served:
+            self._outcome.broken.append(f"{primary.name} served after another machine had taken over")
+
+    async def _serves(self, member: Member, promise: Promise) -> None:
         """The one that serves now has what was promised; its own writer goes on."""
         await member.is_role("PRIM", "ALONE", "JOIN")
-        outcome.seconds["serves"] = time.monotonic() - started
-        outcome.broken += self._ledger.settle(await member.records(), promise)
+        self._took("serves")
+        self._outcome.broken += self._ledger.settle(await member.records(), promise)
         await member.write(self._seed())
 
-    def _said_what_may_be_missing(self, member: Member, outcome: Outcome) -> None:
+    def _says_what_may_be_missing(self, member: Member) -> None:
         """`Memory` alone may miss something, and then says so."""
         said = any(MAY_BE_MISSING in notice for notice in member.status["notices"])
         if said == self._disk:
-            outcome.broken.append(f"{member.name} {'says' if said else 'does not say'} that something may be missing")
+            says = "says" if said else "does not say"
+            self._outcome.broken.append(f"{member.name} {says} that something may be missing")
 
-    async def _equal(self, outcome: Outcome, started: float) -> None:
+    async def _equal(self) -> None:
         """A mirror again, without a writer: nothing is missing, and the copies are the same."""
+        broken = self._outcome.broken
         primary, second = await self._pair.paired()
-        outcome.seconds["in sync"] = time.monotonic() - started
+        self._took("in sync")
         await primary.rest()
-        outcome.broken += self._ledger.failed
+        broken += self._ledger.failed
         self._ledger.failed.clear()
-        outcome.broken += self._ledger.violations(await primary.records(), Promise.RETURNED)
-        outcome.broken += _differences(primary, await primary.tree(), second, await second.tree())
-        if outcome.broken:
+        broken += self._ledger.violations(await primary.records(), Promise.RETURNED)
+        # A secondary sets its times late: see `equal_times`.
+        broken += _differences(primary, _untimed(await primary.tree()), second, _untimed(await second.tree()))
+        if broken:
             # Which writes it is that one of them lacks.
             records = [_flat(await member.records(COPY)) for member in (primary, second)]
-            outcome.broken += _differences(primary, records[0], second, records[1])
+            broken += _differences(primary, records[0], second, records[1])
 
-    def _state_was_whole(self, member: Member, generation: int, outcome: Outcome) -> None:
-        """What a daemon found on its disks after the cut was what it had last written, and not nothing."""
+    async def equal_times(self) -> list[str]:
+        """At rest for a while: the times are equal as well. What is not, in sentences."""
+        primary, second = await self._pair.paired()
+        deadline = time.monotonic() + SETTLING_SECONDS
+        while True:
+            here, there = await primary.tree(), await second.tree()
+            differences = _differences(primary, here, second, there)
+            if not differences or time.monotonic() > deadline:
+                return differences
+            await asyncio.sleep(1.0)
+
+    def _state_was_whole(self, member: Member) -> None:
+        """What a daemon found on its disks after a cut was what it had last written, and not nothing."""
+        generation = self._generations.get(member.name)
+        if generation is None:
+            return
         first = member.first_status
         if first["generation"] < generation:
-            outcome.broken.append(f"{member.name} came back in generation {first['generation']}, not {generation}")
+            self._outcome.broken.append(
+                f"{member.name} came back in generation {first['generation']}, not {generation}"
+            )
         if first["outOfSyncObjects"] is None:
-            outcome.broken.append(f"{member.name} came back without its difference log")
+            self._outcome.broken.append(f"{member.name} came back without its difference log")
+
+    def _took(self, what: str) -> None:
+        self._outcome.seconds[what] = time.monotonic() - self._started
 
     def _seed(self) -> str:
         return str(self._choose.getrandbits(32))
@@ -119,6 +193,10 @@ def _differences(one: Member, here: Mapping[str, Any], other: Member, there: Map
         for name in sorted(here.keys() | there.keys())
         if here.get(name) != there.get(name)
     ]
+
+
+def _untimed(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: {what: value for what, value in entry.items() if what != "modified"} for name, entry in tree.items()}
 
 
 def _flat(records: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ these were acknowledged, and how far they were synced. A writer does one operati
 things, so what is found must be a state of the history, and none before the promised one. Pure: no machine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -80,6 +80,8 @@ class Ledger:
 
     histories: dict[Thing, History] = field(default_factory=dict)
     pending: dict[int, Operation] = field(default_factory=dict)
+    late: dict[int, bool] = field(default_factory=dict)
+    """Those that were under way when something was found instead, and whether it was there: only then it may return."""
     failed: list[str] = field(default_factory=list)
     begun: int = 0
     returned: int = 0
@@ -93,6 +95,10 @@ class Ledger:
             writer, kind, key = rest[0].split()
             self.begun = max(self.begun, number)
             self.pending[number] = self._begin(number, writer, kind, int(key))
+        elif number in self.late:
+            # Of a machine that was only stopped: its operation fails, unless it was done before somebody took over.
+            if sign == "=" and not self.late.pop(number):
+                self.failed.append(f"operation {number} returned, and was not there when another machine took over")
         elif sign == "=":
             self._end(self.pending.pop(number))
         else:
@@ -142,35 +148,42 @@ class Ledger:
 
     def violations(self, found: Mapping[str, Any], promise: Promise) -> list[str]:
         """What should not be as it is, in sentences; `found` is what `look.py records` printed."""
-        return list(self._compare(found, promise, settle=False))
+        states = {thing: _state(found, thing) for thing in self.histories}
+        return [
+            _sentence(thing, states[thing], history, promise)
+            for thing, history in self.histories.items()
+            if history.position(states[thing], promise) is None
+        ]
 
     def settle(self, found: Mapping[str, Any], promise: Promise) -> list[str]:
         """As `violations`, and what was found is the truth from now on."""
-        broken = list(self._compare(found, promise, settle=True))
+        broken = self.violations(found, promise)
+        places = {id(each): each.position(_state(found, thing), promise) for thing, each in self.histories.items()}
+        for number, operation in self.pending.items():
+            at = places.get(id(operation.history), operation.at)
+            self.late[number] = at is not None and at >= operation.at
+        for thing, history in self.histories.items():
+            at = places[id(history)]
+            if at is not None:
+                history.settle(_state(found, thing), at)
         self.pending.clear()
         return broken
 
-    def _compare(self, found: Mapping[str, Any], promise: Promise, *, settle: bool) -> Iterator[str]:
-        for (writer, kind, key), history in self.histories.items():
-            state = _state(found.get(writer, {}), kind, key)
-            at = history.position(state, promise)
-            if at is None:
-                oldest = history.promised(promise)
-                allowed = history.states[oldest:]
-                yield (
-                    f"writer {writer}, {kind} {key}: {_short(state)} is there, and not "
-                    f"{' or '.join(map(_short, allowed[:4]))}{' or a later one' if len(allowed) > 4 else ''} "
-                    f"(promised: {promise.value})"
-                )
-            elif settle:
-                history.settle(state, at)
+
+def _sentence(thing: Thing, state: State, history: History, promise: Promise) -> str:
+    writer, kind, key = thing
+    allowed = history.states[history.promised(promise) :]
+    named = " or ".join(map(_short, allowed[:4])) + (" or a later one" if len(allowed) > 4 else "")
+    return f"writer {writer}, {kind} {key}: {_short(state)} is there, and not {named} (promised: {promise.value})"
 
 
-def _state(found: Mapping[str, Any], kind: str, key: int) -> State:
+def _state(found: Mapping[str, Any], thing: Thing) -> State:
+    writer, kind, key = thing
+    folder = found.get(writer, {})
     if kind == "log":
-        log = found.get("log", {"numbers": [], "torn": False})
+        log = folder.get("log", {"numbers": [], "torn": False})
         return (*log["numbers"], TORN) if log["torn"] else tuple(log["numbers"])
-    state: State = found.get(f"{kind}s", {}).get(str(key))
+    state: State = folder.get(f"{kind}s", {}).get(str(key))
     return state
 
 

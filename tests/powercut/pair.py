@@ -29,7 +29,8 @@ DIRECTORY, STATE = Path("/disk/data"), Path("/state/mirror")
 COPY = STATE / "under-0"
 """A machine's copy, below whatever is mounted over the directory."""
 DATA_MEBIBYTES, STATE_MEBIBYTES = 256, 32
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
+NUMBERS = 1_000_000
 
 Status = dict[str, Any]
 
@@ -43,6 +44,8 @@ class Member:
         self.status: Status = {}
         self.first_status: Status = {}
         """The first since its last boot: what its disks held."""
+        self.served = False
+        """Whether any status since this was last set to false said that it serves."""
         self.log: list[dict[str, Any]] = []
         """What its daemons have logged since the last boot."""
         self._ledger = ledger
@@ -90,8 +93,9 @@ class Member:
 
     async def write(self, seed: str) -> None:
         """Start a writer on its mounted directory, and wait until it is at work."""
-        first, before = str(self._ledger.begun + 1), self._ledger.returned
-        command = ["python3", "-I", "-S", "/writer.py", str(DIRECTORY), first, seed]
+        # Far from the numbers of a writer that may still be there, on a machine that was only stopped.
+        first, before = (self._ledger.begun // NUMBERS + 1) * NUMBERS, self._ledger.returned
+        command = ["python3", "-I", "-S", "/writer.py", str(DIRECTORY), str(first), seed]
         self._writer = await self.vm.start(*command, port="ledger")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while self._ledger.returned == before:
@@ -126,6 +130,7 @@ class Member:
         answer = json.loads(line) if line.startswith(b"{") else {}
         if "status" in answer:
             self.status = answer["status"]
+            self.served = self.served or self.status["serving"]
             self.first_status = self.first_status or self.status
             self._news.set()
             self._news = asyncio.Event()

@@ -63,19 +63,17 @@ def written(folder: Path) -> dict[str, Any]:
     }
 
 
-def entry(path: Path) -> list[Any]:
-    """All that two equal copies have in common."""
+def entry(path: Path) -> dict[str, Any]:
+    """All that two equal copies have in common; a folder's time of modification is its file system's own."""
     status = path.lstat()
-    common = [status.st_mode, status.st_uid, status.st_gid]
+    common = {"mode": status.st_mode, "owner": [status.st_uid, status.st_gid]}
     if stat.S_ISDIR(status.st_mode):
         return common
-    if stat.S_ISLNK(status.st_mode):
-        return [*common, str(path.readlink())]
-    digest = hashlib.sha256(content(path)).hexdigest()
-    return [*common, status.st_nlink, status.st_size, status.st_mtime_ns, digest]
+    common |= {"links": status.st_nlink, "size": status.st_size, "modified": status.st_mtime_ns}
+    return {**common, "digest": hashlib.sha256(content(path)).hexdigest()}
 
 
-def tree(directory: Path) -> dict[str, list[Any]]:
+def tree(directory: Path) -> dict[str, dict[str, Any]]:
     """Every name below, less what the mirror keeps for itself."""
     found = {}
     for folder, folders, files in os.walk(directory):
