@@ -183,6 +183,13 @@ impl Node {
                 "the witness record is older than this node's disk (restored from a backup?): a person decides",
             );
         }
+        let primary = self.disk.primary.filter(|_| record.generation == self.disk.generation);
+        if primary.is_some_and(|primary| primary != record.primary.node) {
+            return Some(
+                "the witness record names another primary in this generation than it once did (restored from a backup, \
+                 and written again?): a person decides",
+            );
+        }
         None
     }
 

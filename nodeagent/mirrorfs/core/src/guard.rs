@@ -117,8 +117,6 @@ mutations! {
     AloneNeverLooks,
     /// Un-fences although an own proposal may still land.
     UnfenceWithOpenCas,
-    /// A fence that a peer reports is no reason to remove it.
-    PeerFenceIgnored,
     /// Two nodes that came back without a witness resume without comparing.
     ResumeUncompared,
     /// An answered fsync is on one disk only.

@@ -119,6 +119,8 @@ pub struct Node {
     pub(crate) agent: bool,
     pub(crate) mounted: bool,
     pub(crate) frozen: bool,
+    /// The application was stopped for a switch that came to nothing: it starts when this node serves again.
+    pub(crate) idle: bool,
     pub(crate) gate: Option<Time>,
     pub(crate) put_off: bool,
     pub(crate) out: Vec<Action>,
@@ -168,6 +170,7 @@ impl Node {
             agent: start.agent,
             mounted: false,
             frozen: false,
+            idle: false,
             gate: None,
             put_off: false,
             out: Vec::new(),
@@ -280,8 +283,13 @@ impl Node {
     /// Whether this life of the peer may change this copy, in this generation, by other ways than operations (a resync's pieces).
     pub fn takes_in(&self, from: Incarnation, generation: Generation) -> bool {
         let intake = self.intake.as_ref().filter(|intake| intake.open && intake.from == from);
-        intake.is_some_and(|intake| intake.generation == generation)
-            && generation >= self.disk.fence.max(self.goal.fence)
+        intake.is_some_and(|intake| intake.generation == generation) && generation >= self.highest_fence()
+    }
+
+    /// The fence that stands, shall stand, or is on its way to the disk, whichever is highest.
+    pub(crate) fn highest_fence(&self) -> Generation {
+        let writing = self.writing.map_or(Generation(0), |state| state.fence);
+        self.disk.fence.max(self.goal.fence).max(writing)
     }
 
     /// Whose acknowledgement an operation needs before it is answered, besides the own.
@@ -340,7 +348,7 @@ impl Node {
             role: self.role.name(),
             generation: self.epoch(),
             held: self.disk.generation,
-            fence: self.disk.fence.max(self.goal.fence),
+            fence: self.highest_fence(),
             lineage: self.disk.lineage,
             target: self.goal.inconsistent || self.goal.outdated || self.is_named_in_vain(),
             lost: self.lost_memory(),

@@ -97,8 +97,10 @@ impl Node {
             return;
         }
         self.answered = self.answered.max(Some(to));
-        let ours = self.second == Some(from) && view.generation == self.epoch();
-        if ours && (granted || !self.on(Mutation::UngrantedRenews)) {
+        let granted = granted || !self.on(Mutation::UngrantedRenews);
+        let other = self.second.is_some_and(|second| second != from) && !self.on(Mutation::ResumeOther);
+        let ours = self.second == Some(from) && granted || other;
+        if ours && view.generation == self.epoch() {
             self.renew_lease(now, to);
         }
     }

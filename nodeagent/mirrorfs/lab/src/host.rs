@@ -223,9 +223,7 @@ impl Host {
         if self.failing {
             return Outcome::DiskError;
         }
-        let primary = self
-            .role()
-            .is_some_and(|role| matches!(role, RoleName::Prim | RoleName::Frozen | RoleName::Alone | RoleName::Join));
+        let primary = self.is_primary();
         let index = usize::try_from(op.object.0).unwrap_or(0);
         let Some(slot) = self.cache.get_mut(index) else { return Outcome::NotYet };
         match op.kind {
@@ -278,8 +276,7 @@ impl Host {
             }
             Action::Apply { generation, op } => {
                 let fence = self.state.map_or(Generation(0), |state| state.fence);
-                let primary = self.node.as_ref().is_some_and(|node| node.window().generation == generation);
-                if generation < fence && !primary {
+                if generation < fence && !self.is_primary() {
                     return Some(Out::Broken("I6: an operation below the fence is applied"));
                 }
                 Out::Apply(generation, op)
@@ -324,6 +321,12 @@ impl Host {
     /// The role, while the process runs.
     pub fn role(&self) -> Option<RoleName> {
         self.node.as_ref().map(Node::role)
+    }
+
+    /// Operations are this node's to number.
+    fn is_primary(&self) -> bool {
+        let primary = |role| matches!(role, RoleName::Prim | RoleName::Frozen | RoleName::Alone | RoleName::Join);
+        self.role().is_some_and(primary)
     }
 
     /// The kernel lets traffic pass at `now`.

@@ -10,5 +10,6 @@ pub mod scenes;
 pub mod search;
 pub mod sim;
 pub mod story;
+pub mod threads;
 pub mod witness;
 pub mod world;

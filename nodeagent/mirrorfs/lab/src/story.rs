@@ -10,33 +10,12 @@
 //! C is the machine that takes B's place.
 
 use crate::host::Host;
-use crate::scenes::{Scene, settings};
+use crate::scenes::{Begin, Scene, settings};
 use crate::world::{Asked, Budget, Step, World};
 use mirror_core::ids::{NodeId, OperationId};
 use mirror_core::{Acknowledgement, Config, Event, Mutation, Order, Settings, Span};
 use std::rc::Rc;
 use std::sync::Arc;
-
-const EVERYTHING: Budget = Budget {
-    writes: 9,
-    syncs: 9,
-    kills: 9,
-    crashes: 9,
-    reimages: 9,
-    losses: 9,
-    cuts: 9,
-    unknowns: 9,
-    failures: 9,
-    delays: 9,
-    aways: 9,
-    pauses: 9,
-    switches: 9,
-    forces: 9,
-    disks: 9,
-    flushes: 9,
-    rollbacks: 9,
-    versions: u8::MAX,
-};
 
 /// Plays a story, with all guards standing or one switched off; the first line that does not come true is the error.
 ///
@@ -47,14 +26,14 @@ pub fn play(text: &str, broken: Option<Mutation>) -> Result<(), String> {
         return Err("line 1: a story opens with what it is about, and a drawing".into());
     }
     let class = if text.contains("\nclass Disk") { Acknowledgement::Disk } else { Acknowledgement::Memory };
-    let joining = text.contains("\nstart joining");
-    let scene = Scene { name: "story", budget: EVERYTHING, class, joining, large: false };
+    let begin = if text.contains("\nstart joining") { Begin::Rejoin } else { Begin::InSync };
+    let scene = Scene { class, begin, ..Scene::of("story", Budget::AMPLE) };
     let quick = settings(class, broken);
     let stall = text.lines().find_map(|line| line.strip_prefix("stall ")?.parse().ok()).map(Span);
     let patient = Settings(Arc::new(Config { stall, ..(*quick.0).clone() }));
     let new = text.contains("\nstart new");
     let mut world = if new { World::new(&patient, 1) } else { scene.start().with(&patient) };
-    world.left = EVERYTHING;
+    world.left = Budget::AMPLE;
     for (number, line) in text.lines().enumerate() {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
         let done = match words.as_slice() {

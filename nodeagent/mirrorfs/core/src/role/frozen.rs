@@ -106,9 +106,7 @@ fn peer_lost(n: &mut Node, now: Time) -> bool {
     let silent = now >= n.granted.unwrap_or(frozen.since) + n.cfg.doubt();
     let lost = silent || n.cas.is_some() || n.unfit_peer().is_some();
     let able = n.handing.is_none() && n.trouble != Some(Trouble::Failed) && n.promoted().is_none();
-    // A peer that looked fit when it was last heard is no reason to wait for it for ever.
-    let coming = n.may_resume() && (n.hears_peer(now) || !n.on(Mutation::FrozenWaitsForSilent));
-    lost && able && !coming && n.propose_alone()
+    lost && able && !n.awaits_grant(now) && n.propose_alone()
 }
 
 /// | FROZEN | witness out of reach | stays FROZEN (after a set time: kill, EIO, WAIT) |
@@ -124,7 +122,7 @@ fn witness_out_of_reach(n: &mut Node, now: Time) -> bool {
 
 /// A stop is ordered while nothing is served: there is nothing to hand over.
 fn stop(n: &mut Node, now: Time) -> bool {
-    if n.order != Some(crate::event::Order::Stop) || n.handing.is_some() || n.may_resume() {
+    if n.order != Some(crate::event::Order::Stop) || n.handing.is_some() || n.awaits_grant(now) {
         return false;
     }
     n.tear_down();
@@ -138,14 +136,18 @@ fn look_again(n: &mut Node, _: Time) -> bool {
 }
 
 impl Node {
+    /// Only a grant is missing for PRIM, and the peer that may give it speaks: what it said before it fell silent is no promise.
+    fn awaits_grant(&self, now: Time) -> bool {
+        self.may_resume() && (self.hears_peer(now) || !self.on(Mutation::FrozenWaitsForSilent))
+    }
+
     /// Whether only a grant is missing for PRIM.
     pub(crate) fn may_resume(&self) -> bool {
         let same = self.second.is_some() && self.peer.inc == self.second || !self.on(Mutation::ResumeOther);
         let closed = !self.has_open_cas() || !self.on(Mutation::ResumeWithOpenCas);
         let fit = |view: &View| {
-            let fenced = view.fence > self.window.generation && self.on(Mutation::PeerFenceIgnored);
             let there = matches!(view.role, RoleName::Second | RoleName::Wait);
-            view.generation == self.window.generation && !fenced && there && !view.leaving
+            view.generation == self.window.generation && there && !view.leaving
         };
         let fit = self.peer.view.as_ref().is_some_and(fit);
         same && closed && fit && self.handing.is_none() && self.trouble.is_none()

@@ -105,8 +105,6 @@ pub fn give_up(n: &mut Node, now: Time) -> bool {
     n.handing = None;
     n.order = n.order.filter(|order| *order != Order::SwitchOver);
     n.tell(Notice::Refused("the other member was lost during the switch"));
-    if n.mounted {
-        n.act(Action::StartApplication);
-    }
+    n.idle = n.mounted;
     true
 }

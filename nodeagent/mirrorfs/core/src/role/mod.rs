@@ -200,6 +200,9 @@ impl Node {
         } else if self.frozen {
             self.act(Action::Thaw);
         }
+        if std::mem::take(&mut self.idle) {
+            self.act(Action::StartApplication);
+        }
         self.frozen = false;
     }
 
@@ -227,6 +230,7 @@ impl Node {
         }
         self.mounted = false;
         self.frozen = false;
+        self.idle = false;
         self.fail_calls();
     }
 

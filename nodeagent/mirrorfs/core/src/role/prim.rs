@@ -77,11 +77,9 @@ impl Node {
     /// Why the peer, as it last described itself, can't be this primary's secondary.
     pub(crate) fn unfit_peer(&self) -> Option<&'static str> {
         let view = self.peer.view.as_ref();
-        let fenced = view.is_some_and(|v| v.fence > self.window.generation) && self.on(Mutation::PeerFenceIgnored);
         let other = self.peer.inc.is_some() && self.peer.inc != self.second;
         match () {
             () if other => Some("another incarnation of it speaks: what it held in memory may be lost"),
-            () if fenced => Some("it has fenced this generation"),
             () if view.is_some_and(|v| v.leaving) => Some("it asks to be removed"),
             () => None,
         }

@@ -8,7 +8,8 @@ use crate::time::Time;
 use crate::window::Window;
 
 /// The rows, in the order in which they are tried.
-pub const ROWS: &[Row] = &[removed, handed_to, stopped_alone, disk_failed, whole, super::forced::promote, promise_over];
+pub const ROWS: &[Row] =
+    &[removed, handed_to, stopped_alone, disk_failed, whole, reopen, super::forced::promote, promise_over];
 /// A halted secondary goes on holding operations.
 pub const HALTED: &[Row] = &[];
 
@@ -73,6 +74,14 @@ fn whole(n: &mut Node, _: Time) -> bool {
         return false;
     }
     n.goal.boot = n.inc.boot;
+    true
+}
+
+/// | TAKING | ... | un-fence, back to SECOND | — the lower fence is on disk: operations are taken in again.
+fn reopen(n: &mut Node, _: Time) -> bool {
+    let lowered = n.highest_fence() <= n.goal.generation;
+    let Some(intake) = n.intake.as_mut().filter(|intake| lowered && !intake.open) else { return false };
+    intake.open = true;
     true
 }
 

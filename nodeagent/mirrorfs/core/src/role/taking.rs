@@ -31,7 +31,8 @@ fn taking(n: &Node) -> Option<&Taking> {
 
 /// | TAKING | witness never reached, nothing of ours in flight | un-fence, back to SECOND |
 ///
-/// Once the followed primary is heard again; while it is silent there is nothing to go back to.
+/// Once the followed primary is heard again; while it is silent there is nothing to go back to. The intake stays closed until the
+/// lowered fence is on disk (`second::reopen`).
 fn back_to_second(n: &mut Node, _: Time) -> bool {
     let Some(taking) = taking(n) else { return false };
     let heard = n.peer.heard.is_some_and(|heard| heard > taking.since) && n.peer.inc == n.follows;
@@ -46,9 +47,6 @@ fn back_to_second(n: &mut Node, _: Time) -> bool {
     }
     let generation = n.goal.generation;
     n.goal.fence = n.goal.fence.min(generation);
-    if let Some(intake) = &mut n.intake {
-        intake.open = true;
-    }
     n.promise = n.promise.max(n.peer.heard.unwrap_or_default() + n.cfg.promise());
     n.role = Role::Second;
     true
@@ -114,11 +112,11 @@ fn won(n: &mut Node, _: Time) -> bool {
 
 /// The generation that was won is on disk: serve.
 ///
-/// Apart from `won`, because by then the record is no longer above the own generation.
+/// Apart from `won`, because by then the record is no longer above the own generation. Where a proposal of its own may still land
+/// (a join that failed, before this node gave up), the record is bumped first (`swap`).
 fn primary_already(n: &mut Node, now: Time) -> bool {
     let Some(record) = n.record.filter(|record| record.primary.node == n.me) else { return false };
-    let ours = record.primary.inc == n.inc && record.other.is_none();
-    if ours && n.goal.generation == record.generation {
+    if n.is_recorded_alone(&record) && n.goal.generation == record.generation {
         let persisted = n.disk.generation == record.generation || !n.on(Mutation::ServeBeforePersist);
         if persisted {
             n.become_alone(now);
@@ -157,7 +155,7 @@ fn not_ours(n: &mut Node, now: Time) -> bool {
 fn swap(n: &mut Node, _: Time) -> bool {
     let Some(taking) = taking(n).filter(|taking| taking.fenced) else { return false };
     let Some(record) = n.record else { return false };
-    if record.primary.inc == n.inc && record.other.is_none() && n.goal.generation >= record.generation {
+    if n.is_recorded_alone(&record) && n.goal.generation >= record.generation {
         return false;
     }
     match taking.forced {
@@ -177,4 +175,12 @@ fn swap(n: &mut Node, _: Time) -> bool {
 /// The proposal was not there when the record was read: the same PUT again.
 fn look_again(n: &mut Node, _: Time) -> bool {
     n.propose_again()
+}
+
+impl Node {
+    /// The record names this life alone, and nothing that it proposed can change that any more.
+    fn is_recorded_alone(&self, record: &crate::Record) -> bool {
+        let settled = self.goal.cas.is_none() || !self.on(Mutation::NoBumpAfterJoin);
+        record.primary.inc == self.inc && record.other.is_none() && settled
+    }
 }

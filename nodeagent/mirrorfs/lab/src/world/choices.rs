@@ -8,47 +8,53 @@ impl World {
         ready.into_iter().next().unwrap_or(Step::Advance)
     }
 
-    /// What is ready to happen to one node by itself, without any fault or any time.
-    pub(super) fn ready_at(&self, i: u8) -> Vec<Step> {
-        let (mut steps, at) = (Vec::new(), usize::from(i));
-        let host = &self.hosts[at];
-        if host.node.is_none() || self.paused[at] {
-            return steps;
-        }
-        if self.wake[at] <= NOW {
-            steps.push(Step::Tick(i));
-        }
-        if host.state_next.is_some() {
-            steps.push(Step::Persist(i));
-        }
-        if host.log_next.is_some() {
-            steps.push(Step::Log(i));
-        }
-        for class in 0..2u8 {
-            if !self.held[at] && !self.net[at][usize::from(class)].is_empty() {
-                steps.push(Step::Deliver(i, class));
-            }
-        }
-        steps
+    fn acts(&self, i: u8) -> bool {
+        self.hosts[usize::from(i)].node.is_some() && !self.paused[usize::from(i)]
     }
 
-    pub(super) fn answers(&self) -> impl Iterator<Item = Step> + '_ {
-        (0..2u8).filter(|i| self.asked[usize::from(*i)] != Asked::Nothing).map(Step::Witness)
+    /// What a node has to notice: the time, and what arrived.
+    fn quick(&self, i: u8) -> Vec<Step> {
+        let at = usize::from(i);
+        let tick = (self.wake[at] <= NOW).then_some(Step::Tick(i));
+        let arrived = |class: &u8| !self.held[at] && !self.net[at][usize::from(*class)].is_empty();
+        let frames = (0..2u8).filter(arrived).map(|class| Step::Deliver(i, class));
+        tick.into_iter().chain(frames).filter(|_| self.acts(i)).collect()
     }
 
-    /// What may happen next without a fault.
+    /// A node's writes to its disk that are under way.
+    fn writes(&self, i: u8) -> impl Iterator<Item = Step> + '_ {
+        let host = &self.hosts[usize::from(i)];
+        let state = host.state_next.is_some().then_some(Step::Persist(i));
+        let log = host.log_next.is_some().then_some(Step::Log(i));
+        let flush = self.flushing[usize::from(i)].map(|_| Step::Synced(i));
+        state.into_iter().chain(log).chain(flush).filter(move |_| self.acts(i))
+    }
+
+    /// Answers of the witness. A node that stands still gets none; what it had sent takes effect all the same.
+    fn answers(&self) -> impl Iterator<Item = Step> + '_ {
+        let due = |i: &u8| match &self.asked[usize::from(*i)] {
+            Asked::Nothing => false,
+            Asked::Answered(_) => self.acts(*i),
+            Asked::Get | Asked::Put(..) => true,
+        };
+        (0..2u8).filter(due).map(Step::Witness)
+    }
+
+    /// What may happen next without a fault: every order that matters.
     ///
-    /// Two nodes' own steps commute: neither sees the other but through frames, and a frame that is sent before a cut or a
-    /// death is lost like one sent after it. So one order of them stands for all: first all of node 0, then of node 1, then
-    /// the witness's answers (these do not commute: both orders), then time. What is slow is a fault of its own (`Pause`, `Hold`).
+    /// What one node notices commutes with what the other notices and with the end of the other's writes: neither sees the
+    /// other but through frames, and a frame that is sent before a cut or a death is lost like one sent after it. So node 0
+    /// notices first, then node 1. A write to disk ends whenever it likes: between any two things that its node notices, also
+    /// after what its peer or the witness answered meanwhile, and before or after the peer's writes. Then the witness answers,
+    /// then time goes on. Where disks are `prompt` only the first of these orders is tried. A node or a connection that is slower than the other is a fault of its own (`Pause`, `Hold`).
     pub(super) fn ready(&self) -> Vec<Step> {
         for i in 0..2 {
-            let steps = self.ready_at(i);
-            if !steps.is_empty() {
+            let steps: Vec<Step> = self.quick(i).into_iter().chain(self.writes(i)).collect();
+            if steps.iter().any(|step| self.prompt || matches!(step, Step::Tick(_) | Step::Deliver(..))) {
                 return steps;
             }
         }
-        self.answers().collect()
+        self.writes(0).chain(self.writes(1)).chain(self.answers()).collect()
     }
 
     /// Nothing is under way.
@@ -58,7 +64,7 @@ impl World {
 
     /// Everything that may happen now in any order, also what the search need not try in every order.
     pub fn possible(&self) -> Vec<Step> {
-        let own = (0..2).flat_map(|i| self.ready_at(i));
+        let own = (0..2).flat_map(|i| self.quick(i).into_iter().chain(self.writes(i)));
         own.chain(self.answers()).chain(self.steps()).collect()
     }
 
@@ -66,8 +72,8 @@ impl World {
     pub fn steps(&self) -> Vec<Step> {
         let left = &self.left;
         let mut steps = self.ready();
-        let only_answers = steps.iter().all(|step| matches!(step, Step::Witness(_)));
-        if steps.is_empty() || left.delays > 0 && only_answers {
+        let slow = |step: &Step| matches!(step, Step::Witness(_) | Step::Persist(_) | Step::Log(_) | Step::Synced(_));
+        if steps.is_empty() || left.delays > 0 && steps.iter().all(slow) {
             steps.push(Step::Advance);
         }
         for i in 0..2u8 {
@@ -117,7 +123,7 @@ impl World {
             }
             _ => {}
         }
-        if left.failures > 0 && self.asked[at] != Asked::Nothing {
+        if left.failures > 0 && matches!(self.asked[at], Asked::Get | Asked::Put(..)) {
             steps.push(Step::Fail(i));
         }
         if host.node.is_none() {
@@ -143,17 +149,42 @@ impl World {
                 steps.push(Step::Crash(i, *landed));
             }
         }
-        if left.switches > 0 && host.role() == Some(RoleName::Prim) {
+        if left.switches > 0 && host.role() == Some(RoleName::Prim) && !self.paused[at] {
             steps.push(Step::Switch(i));
         }
-        if left.forces > 0 && !serves && self.hosts[1 - at].node.is_none() && !self.hosts[1 - at].gate_open(NOW) {
+        if left.forces > 0
+            && !serves
+            && !self.paused[at]
+            && (self.is_off(1 - at) || self.cut == [true, true] || self.is_heard(at))
+        {
             steps.push(Step::Force(i));
         }
-        if left.disks > 0 && !host.failing {
+        if left.notyets > 0 && self.is_target(at) && !self.lacks[at] {
+            steps.push(Step::NotYet(i));
+        }
+        if left.disks > 0 && !host.failing && !self.paused[at] {
             steps.push(Step::DiskFails(i));
         }
         if left.flushes > 0 && host.cache != host.disk {
             steps.push(Step::Flush(i));
         }
+    }
+
+    /// This machine does nothing to anybody.
+    fn is_off(&self, i: usize) -> bool {
+        self.hosts[i].node.is_none() && !self.hosts[i].gate_open(NOW)
+    }
+
+    /// Both are in sync and hear each other: whoever says that the other machine is off is wrong.
+    pub(super) fn is_heard(&self, i: usize) -> bool {
+        let calm = !self.cut[0] && !self.cut[1] && self.held == [false; 2] && self.paused == [false; 2];
+        let roles = [self.hosts[i].role(), self.hosts[1 - i].role()];
+        calm && roles == [Some(RoleName::Second), Some(RoleName::Prim)]
+    }
+
+    /// Its copy is being made equal.
+    pub(super) fn is_target(&self, i: usize) -> bool {
+        let host = &self.hosts[i];
+        host.role() == Some(RoleName::Wait) && host.state.is_some_and(|state| state.inconsistent)
     }
 }

@@ -1,4 +1,4 @@
-//! I1 to I7, each a check on one state; and A1: it ends well.
+//! I1 to I7, each a check on one state; A1: it ends well; A2 (`take`): nobody is promoted over a peer that is there.
 
 use super::*;
 use mirror_core::Config;
@@ -15,12 +15,36 @@ impl World {
             return Some("I4: two nodes serve".into());
         }
         for i in serving {
-            if let Some(broken) = self.serving_violation(i) {
+            if let Some(broken) = self.gate_violation(i).or_else(|| self.serving_violation(i)) {
                 return Some(broken);
             }
         }
-        let data = (0..2).find_map(|i| self.data_violation(i, settings));
-        data.or_else(|| self.log_violation()).or_else(|| self.survivor_violation())
+        let copy = (0..2).find_map(|i| self.copy_violation(i).or_else(|| self.data_violation(i, settings)));
+        copy.or_else(|| self.log_violation()).or_else(|| self.survivor_violation()).or_else(|| self.idle_violation())
+    }
+
+    /// The kernel's gate closes by itself when the daemon may no longer serve: what keeps two from serving when one stands still.
+    fn gate_violation(&self, i: usize) -> Option<String> {
+        let host = &self.hosts[i];
+        let until = host.node.as_ref()?.serves_until();
+        let own = host.gate != self.leftover[i];
+        (own && host.gate > until).then(|| format!("I4: the gate of {:?} stays open longer than it may serve", host.me))
+    }
+
+    /// Who may not serve, whatever the witness says: it was taken out, or a resync changed part of its copy, or its disk is new.
+    fn copy_violation(&self, i: usize) -> Option<String> {
+        let host = &self.hosts[i];
+        if !host.serves(NOW) {
+            return None;
+        }
+        match () {
+            () if self.removed[i] && host.node.as_ref().is_some_and(|node| node.halted().is_none()) => {
+                Some(format!("I5: {:?} serves and knows that it was removed", host.me))
+            }
+            () if self.mixed[i] => Some(format!("I5: {:?} serves half of what a resync made of its copy", host.me)),
+            () if host.reimaged => Some(format!("I5: {:?} serves and has lost all it held", host.me)),
+            () => None,
+        }
     }
 
     pub(super) fn serving_violation(&self, i: usize) -> Option<String> {
@@ -111,6 +135,17 @@ impl World {
         })
     }
 
+    /// Both are in sync and no operation is under way: the copies are equal.
+    fn idle_violation(&self) -> Option<String> {
+        let primary = self.hosts.iter().position(|host| host.role() == Some(RoleName::Prim))?;
+        let (here, there) = (&self.hosts[primary], &self.hosts[1 - primary]);
+        let (node, peer) = (here.node.as_ref()?, there.node.as_ref()?);
+        let in_sync =
+            peer.role() == RoleName::Second && peer.epoch() == node.epoch() && !here.failing && !there.failing;
+        let idle = in_sync && node.window().is_empty() && !self.forced;
+        (idle && here.cache != there.cache).then(|| "I1: nothing is under way and the copies differ".into())
+    }
+
     /// Whether the world ends well by itself: no more faults, everything is up, what is cut one way stays cut.
     pub fn ends_well(&self, settings: &Settings) -> bool {
         // Giving up is no good end: whoever needs it is stuck.
@@ -125,7 +160,15 @@ impl World {
         }
         world.held = [false; 2];
         world.paused = [false; 2];
-        if world.away == [true, true] || world.cut == [false, false] {
+        while !world.late.is_empty() {
+            world.take(settings, Step::Land(0));
+        }
+        // Whoever is recorded alone has to get to know it from somebody.
+        let alone = |w: &World, i: usize| w.witness.other.is_none() && w.witness.primary.node == w.hosts[i].me;
+        if (0..2).any(|i| world.away[i] && alone(&world, i))
+            || world.away == [true, true]
+            || world.cut == [false, false]
+        {
             world.away = [false; 2];
         }
         if world.cut == [true, true] {
@@ -133,17 +176,18 @@ impl World {
             world.take(settings, Step::Heal(1));
         }
         world.reconnected(settings);
-        while !world.late.is_empty() {
-            world.take(settings, Step::Land(0));
-        }
-        let hopeless = world
-            .hosts
-            .iter()
-            .any(|h| h.failing || h.reimaged || h.node.as_ref().is_some_and(|n| n.halted().is_some()));
-        hopeless
-            || world.forced
-            || world.run_fairly(settings, 1500, |w| {
-                (0..2).any(|i| w.hosts[i].serves(NOW)) && w.waiting.iter().all(Vec::is_empty)
-            })
+        let well = |w: &World| {
+            let serving: Vec<_> = w.hosts.iter().filter(|host| host.serves(NOW)).collect();
+            let on_good_disk = matches!(serving.as_slice(), [host] if !host.failing);
+            on_good_disk && w.waiting.iter().all(Vec::is_empty)
+        };
+        world.undone || world.run_fairly(settings, 1500, well) || world.needs_a_person()
+    }
+
+    /// No copy that the witness names is whole and on a disk that works; or a node is halted.
+    fn needs_a_person(&self) -> bool {
+        let halted = |host: &Host| host.node.as_ref().is_some_and(|node| node.halted().is_some());
+        let whole = |host: &Host| self.witness.holder(host.me).is_some() && !host.failing && !host.reimaged;
+        self.hosts.iter().any(|host| halted(host)) || !self.hosts.iter().any(|host| whole(host))
     }
 }

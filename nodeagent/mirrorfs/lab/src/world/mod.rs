@@ -14,12 +14,12 @@ pub use step::{Budget, Step};
 use crate::host::{Content, Host, Out, Parcel};
 use crate::witness::{first_record, replace};
 use mirror_core::ids::{Body, Generation, NodeId, ObjectId, OperationId};
-use mirror_core::message::{Kind, Message, Op};
+use mirror_core::message::{Kind, Message, Op, Outcome};
 use mirror_core::{Acknowledgement, Event, Notice, Order, Read, Record, RoleName, Settings, Span, Time, Written};
 use std::rc::Rc;
 
 /// What a node waits for from the witness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Asked {
     /// Nothing.
     Nothing,
@@ -27,6 +27,8 @@ pub enum Asked {
     Get,
     /// A PUT.
     Put(u64, Record),
+    /// The answer is there, and the node stands still.
+    Answered(Event),
 }
 
 /// A call of the application.
@@ -75,6 +77,22 @@ pub struct World {
     pub next_body: u8,
     /// A person forced something, or undid the witness: promises about one primary are theirs.
     pub forced: bool,
+    /// The witness was put back to an earlier time.
+    pub undone: bool,
+    /// The last generation in which each served alone.
+    pub alone: [Generation; 2],
+    /// This node read that it is not in sync any more.
+    pub removed: [bool; 2],
+    /// A resync changed this copy, and it was not recorded as in sync since.
+    pub mixed: [bool; 2],
+    /// This copy lacks the ground for the next change of a resync.
+    pub lacks: [bool; 2],
+    /// The syncfs that is under way, by its checkpoint's number.
+    pub flushing: [Option<u64>; 2],
+    /// Until when the kernel's gate stays open for a daemon that is gone.
+    pub leftover: [Option<Time>; 2],
+    /// Disks are prompt: a write ends before the other node or the witness is heard.
+    pub prompt: bool,
     /// What may still happen.
     pub left: Budget,
     /// What is broken, if the machine saw it.
@@ -99,7 +117,7 @@ impl World {
             away: [false; 2],
             held: [false; 2],
             paused: [false; 2],
-            asked: [Asked::Nothing; 2],
+            asked: [const { Asked::Nothing }; 2],
             late: Vec::new(),
             wake: [NOW; 2],
             acked: vec![0; objects],
@@ -107,6 +125,14 @@ impl World {
             history: Vec::new(),
             next_body: 0,
             forced: false,
+            undone: false,
+            alone: [Generation(0); 2],
+            removed: [false; 2],
+            mixed: [false; 2],
+            lacks: [false; 2],
+            flushing: [None; 2],
+            leftover: [None; 2],
+            prompt: false,
             left: Budget::default(),
             broken: None,
             waiting: Default::default(),

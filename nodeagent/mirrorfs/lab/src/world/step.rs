@@ -37,8 +37,58 @@ pub struct Budget {
     pub flushes: u8,
     /// Record put back to the state before.
     pub rollbacks: u8,
+    /// Changes that a copy which is being made equal lacks the ground for.
+    pub notyets: u8,
     /// Record versions.
     pub versions: u8,
+}
+
+impl Budget {
+    /// Nothing happens by itself.
+    pub const NONE: Budget = Budget {
+        writes: 0,
+        syncs: 0,
+        kills: 0,
+        crashes: 0,
+        reimages: 0,
+        losses: 0,
+        cuts: 0,
+        unknowns: 0,
+        failures: 0,
+        delays: 0,
+        aways: 0,
+        pauses: 0,
+        switches: 0,
+        forces: 0,
+        disks: 0,
+        flushes: 0,
+        rollbacks: 0,
+        notyets: 0,
+        versions: 4,
+    };
+
+    /// Each thing may happen several times: for a story, which says itself what happens.
+    pub const AMPLE: Budget = Budget {
+        writes: 9,
+        syncs: 9,
+        kills: 9,
+        crashes: 9,
+        reimages: 9,
+        losses: 9,
+        cuts: 9,
+        unknowns: 9,
+        failures: 9,
+        delays: 9,
+        aways: 9,
+        pauses: 9,
+        switches: 9,
+        forces: 9,
+        disks: 9,
+        flushes: 9,
+        rollbacks: 9,
+        notyets: 9,
+        versions: u8::MAX,
+    };
 }
 
 /// One thing that happens.
@@ -80,6 +130,8 @@ pub enum Step {
     Tick(u8),
     /// The difference log's write ends.
     Log(u8),
+    /// A checkpoint's syncfs ends.
+    Synced(u8),
     /// The application of a node changes an object.
     Write(u8, u8),
     /// The application of a node asks for a barrier on an object.
@@ -94,7 +146,7 @@ pub enum Step {
     Start(u8),
     /// A planned switch is ordered.
     Switch(u8),
-    /// A forced promotion is ordered.
+    /// A forced promotion is ordered: the other machine is off or out of reach; or a person is wrong, and it answers.
     Force(u8),
     /// A disk begins to fail.
     DiskFails(u8),
@@ -102,4 +154,6 @@ pub enum Step {
     Flush(u8),
     /// The witness is restored from a backup one version old.
     Rollback,
+    /// A resync's target will not be able to apply the next change yet (its directory is still to come).
+    NotYet(u8),
 }

@@ -8,8 +8,7 @@ impl World {
         match step {
             Step::Deliver(i, class) => {
                 let parcel = self.net[usize::from(i)][usize::from(class)].remove(0);
-                let outs = self.host(i.into()).receive(NOW, parcel);
-                self.follow(settings, i.into(), outs);
+                self.handle(settings, i.into(), |host| host.receive(NOW, parcel));
             }
             Step::Lose(i, class) => {
                 self.left.losses -= 1;
@@ -54,6 +53,12 @@ impl World {
                 self.put(expect, record);
             }
             Step::Log(i) => self.event(settings, i.into(), Event::LogPersisted),
+            Step::Synced(i) => {
+                if let Some(number) = self.flushing[usize::from(i)].take() {
+                    self.host(i.into()).flush(number);
+                    self.event(settings, i.into(), Event::Flushed { number });
+                }
+            }
             Step::Persist(i) => self.event(settings, i.into(), Event::Persisted),
             Step::Advance => self.advance(),
             Step::Tick(i) => self.event(settings, i.into(), Event::Tick),
@@ -85,8 +90,8 @@ impl World {
                 self.host(i.into()).reimage();
             }
             Step::Start(i) => {
-                let outs = self.host(i.into()).start(settings, NOW);
-                self.follow(settings, i.into(), outs);
+                self.leftover[usize::from(i)] = self.hosts[usize::from(i)].gate;
+                self.handle(settings, i.into(), |host| host.start(settings, NOW));
             }
             Step::Switch(i) => {
                 self.left.switches -= 1;
@@ -94,10 +99,14 @@ impl World {
             }
             Step::Force(i) => {
                 self.left.forces -= 1;
-                self.forced = true;
+                let wrong = self.is_heard(i.into());
+                self.forced |= !wrong;
                 let operation = OperationId(100 + u128::from(self.left.forces));
                 let order = Order::Force { operation, confirmed_off: true, peer_lease_fresh: false };
                 self.event(settings, i.into(), Event::Order(order));
+                if wrong && self.hosts[usize::from(i)].role() != Some(RoleName::Second) {
+                    self.broken = Some("A2: a promotion is forced although the other side answers");
+                }
             }
             Step::DiskFails(i) => {
                 self.left.disks -= 1;
@@ -111,9 +120,13 @@ impl World {
             }
             Step::Rollback => {
                 self.left.rollbacks -= 1;
-                self.forced = true;
+                (self.forced, self.undone) = (true, true);
                 let version = self.witness.version + 1;
                 self.witness = Record { version, ..self.backup };
+            }
+            Step::NotYet(i) => {
+                self.left.notyets -= 1;
+                self.lacks[usize::from(i)] = true;
             }
         }
     }
@@ -123,20 +136,40 @@ impl World {
     }
 
     pub(super) fn event(&mut self, settings: &Settings, i: usize, event: Event) {
-        let outs = self.host(i).handle(NOW, event);
+        self.handle(settings, i, |host| host.handle(NOW, event));
+    }
+
+    /// A core does something, and what it asks for is carried out.
+    fn handle(&mut self, settings: &Settings, i: usize, act: impl FnOnce(&mut Host) -> Vec<Out>) {
+        let waited = self.hosts[i].role() == Some(RoleName::Wait);
+        let outs = act(self.host(i));
+        if waited && self.hosts[i].role() == Some(RoleName::Taking) && self.waits_in_vain(settings, i) {
+            self.broken = Some("A2: takes over after a crash although its peer is there with all it held");
+        }
         self.follow(settings, i, outs);
     }
 
+    /// It lost memory, and heard lately of another copy in sync that did not.
+    fn waits_in_vain(&self, settings: &Settings, i: usize) -> bool {
+        let host = &self.hosts[i];
+        let memory = settings.acknowledgement == Acknowledgement::Memory && !self.forced;
+        let lost = host.state.is_some_and(|state| state.boot != host.inc.boot);
+        let heard = host.node.as_ref().and_then(mirror_core::Node::peer_view);
+        let there = heard.is_some_and(|(view, at)| NOW < at + settings.lease && !view.lost && !view.target);
+        memory && lost && there && self.witness.holder(host.peer).is_some()
+    }
+
     pub(super) fn dies(&mut self, i: usize) {
-        if let Asked::Put(expect, record) = self.asked[i]
+        if let Asked::Put(expect, record) = std::mem::replace(&mut self.asked[i], Asked::Nothing)
             && expect == self.witness.version
             && !self.late.contains(&(expect, record))
         {
             self.late.push((expect, record));
         }
-        self.asked[i] = Asked::Nothing;
         self.net[i] = Default::default();
         self.paused[i] = false;
+        self.lacks[i] = false;
+        self.flushing[i] = None;
         self.waiting[i].clear();
     }
 
@@ -178,6 +211,9 @@ impl World {
             host.gate = host.gate.map(|until| until.shift(by, floor)).filter(|until| *until > NOW);
         }
         self.wake.iter_mut().for_each(|time| *time = time.shift(by, NOW));
+        let past =
+            |gate: &mut Option<Time>| *gate = gate.map(|until| until.shift(by, floor)).filter(|until| *until > NOW);
+        self.leftover.iter_mut().for_each(past);
         for parcel in self.net.iter_mut().flatten().flatten() {
             match &mut parcel.frame.message {
                 Message::Beacon { sent, answered, .. } => {
@@ -199,18 +235,30 @@ impl World {
             match out {
                 Out::Send(parcel) => self.send(i, parcel),
                 Out::Read => self.asked[i] = Asked::Get,
-                Out::Write { expect, record } => self.asked[i] = Asked::Put(expect, record),
+                Out::Write { expect, record } => {
+                    let known = self.hosts[i].state.is_some_and(|state| state.generation >= record.generation);
+                    if known || self.alone[i] >= record.generation {
+                        self.broken = Some("I3: proposes a generation that was used, as it knows");
+                    }
+                    self.asked[i] = Asked::Put(expect, record);
+                }
                 Out::Persist | Out::PersistLog | Out::Later(_) => {}
                 Out::Started => self.started(i),
                 Out::Killed => self.waiting[i].clear(),
                 Out::Apply(generation, op) => {
                     self.applied_before(i, &op);
-                    let outcome = self.host(i).apply(generation, op, durable);
+                    let named = self.witness.holder(self.hosts[i].me).is_some_and(|h| h.inc == self.hosts[i].inc);
+                    let target = self.hosts[i].role() == Some(RoleName::Wait);
+                    self.mixed[i] |= target && !named;
+                    if target && self.is_other_lineage(i) {
+                        self.broken = Some("a copy of another lineage is overwritten, and nobody said that it may be");
+                    }
+                    let ground = !(op.kind == Kind::Change && std::mem::take(&mut self.lacks[i]));
+                    let outcome = if ground { self.host(i).apply(generation, op, durable) } else { Outcome::NotYet };
                     self.event(settings, i, Event::Applied { generation, seq: op.seq, outcome });
                 }
                 Out::Flush(number) => {
-                    self.host(i).flush(number);
-                    self.event(settings, i, Event::Flushed { number });
+                    self.flushing[i] = Some(number);
                 }
                 Out::Compare => {
                     let equal = self.hosts[0].cache == self.hosts[1].cache;
@@ -241,6 +289,9 @@ impl World {
             }
         }
         if let Some(node) = &self.hosts[i].node {
+            if self.hosts[i].serves(NOW) && node.role() == RoleName::Alone {
+                self.alone[i] = node.epoch();
+            }
             self.wake[i] = node.next_wake(NOW);
         }
     }
@@ -267,6 +318,11 @@ impl World {
             Some(bits) => self.synced[object] |= bits,
             None => self.acked[object] |= 1 << call.body,
         }
+    }
+
+    fn is_other_lineage(&self, target: usize) -> bool {
+        let [here, there] = [target, 1 - target].map(|i| self.hosts[i].state.unwrap_or_default());
+        here.generation > Generation(0) && here.lineage != there.lineage
     }
 
     /// rename, create and link are not idempotent: outside a resync nothing is ever applied to one copy twice.
