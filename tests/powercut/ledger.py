@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 TORN = "torn"
+NUMBERS = 1_000_000
 State = int | str | tuple[int | str, ...] | None
 """The number of the write that made a block or a file, or TORN; a log's numbers, TORN behind them; None: nothing."""
 
@@ -83,22 +84,30 @@ class Ledger:
     late: dict[int, bool] = field(default_factory=dict)
     """Those that were under way when something was found instead, and whether it was there: only then it may return."""
     failed: list[str] = field(default_factory=list)
+    first: int = 0
     begun: int = 0
     returned: int = 0
     syncs: int = 0
+
+    def new_writer(self) -> int:
+        """The first number of a writer that takes over: whatever an earlier one begins from now on must fail."""
+        self.first = (self.begun // NUMBERS + 1) * NUMBERS
+        return self.first
 
     def take(self, line: str) -> None:
         """One line of a writer: it begins, has done or could not do an operation."""
         sign, number_text, *rest = line.split(maxsplit=2)
         number = int(number_text)
-        if sign == "+":
+        if sign == "+" and number < self.first:
+            self.late[number] = False
+        elif sign == "+":
             writer, kind, key = rest[0].split()
             self.begun = max(self.begun, number)
             self.pending[number] = self._begin(number, writer, kind, int(key))
         elif number in self.late:
-            # Of a machine that was only stopped: its operation fails, unless it was done before somebody took over.
+            # Of a machine that was only stopped: its operation fails, unless it was done before another one took over.
             if sign == "=" and not self.late.pop(number):
-                self.failed.append(f"operation {number} returned, and was not there when another machine took over")
+                self.failed.append(f"operation {number} returned, and the machine that had taken over does not have it")
         elif sign == "=":
             self._end(self.pending.pop(number))
         else:

@@ -30,7 +30,6 @@ COPY = STATE / "under-0"
 """A machine's copy, below whatever is mounted over the directory."""
 DATA_MEBIBYTES, STATE_MEBIBYTES = 256, 32
 PATIENCE_SECONDS = 180.0
-NUMBERS = 1_000_000
 
 Status = dict[str, Any]
 
@@ -93,8 +92,7 @@ class Member:
 
     async def write(self, seed: str) -> None:
         """Start a writer on its mounted directory, and wait until it is at work."""
-        # Far from the numbers of a writer that may still be there, on a machine that was only stopped.
-        first, before = (self._ledger.begun // NUMBERS + 1) * NUMBERS, self._ledger.returned
+        first, before = self._ledger.new_writer(), self._ledger.returned
         command = ["python3", "-I", "-S", "/writer.py", str(DIRECTORY), str(first), seed]
         self._writer = await self.vm.start(*command, port="ledger")
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -106,3 +106,14 @@ def test_what_is_found_is_the_truth_from_then_on() -> None:
 
 def test_a_failed_operation_is_told() -> None:
     assert told("+ 1 0 write 3", "! 1 [Errno 5] Input/output error").failed == ["! 1 [Errno 5] Input/output error"]
+
+
+def test_a_machine_that_goes_on_late_must_not_be_believed() -> None:
+    ledger = told(*WRITTEN, "+ 5 0 put 3", "+ 6 0 append 0")
+    assert not ledger.settle(found(block=3, log=(6,)), Promise.RETURNED)
+    first = ledger.new_writer()
+    # Number 4 fails, as it should; 5 was lost and must not return; 6 was there, and may; 7 began too late.
+    for line in ("! 4 [Errno 5]", "= 5", "= 6", "+ 7 0 write 3", "= 7", f"+ {first} 0 write 3", f"= {first}"):
+        ledger.take(line)
+    assert [sentence.split()[1] for sentence in ledger.failed] == ["5", "7"]
+    assert not ledger.violations(found(block=first, log=(6,)), Promise.RETURNED)
