@@ -62,7 +62,7 @@ bench-agent: system-testbed controlplane ## What one agent costs with ten idle m
 
 COUNT := 30
 power-cuts: system-vm system-rust controlplane ## Two virtual machines hold a mirror, and lose their power COUNT times (root; POWERCUT_ARGS="--seed 1")
-	$(RUN)/python -m powercut --cuts $(COUNT) $(POWERCUT_ARGS)
+	$(RUN)/python -m powercut --rounds $(COUNT) $(POWERCUT_ARGS)
 
 clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_CACHE
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .pytest_tmp .import_linter_cache

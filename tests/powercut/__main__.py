@@ -1,5 +1,8 @@
-"""A campaign of power cuts: `python -m powercut --cuts 30`, root. Prints a line a cut and the sums; exit status 1 where
-anything acknowledged was missing, the copies differed, or a daemon came back without its state."""
+"""A campaign of power cuts: `python -m powercut --rounds 30`, as root.
+
+Prints a line a round and the sums; exit status 1 where anything acknowledged was missing, the copies differed, or a daemon
+came back without its state.
+"""
 
 import argparse
 import asyncio
@@ -20,20 +23,14 @@ CRASH_HOLD_SECONDS = 10.0
 
 
 async def main(options: argparse.Namespace) -> int:
-    """Half of the cuts with each acknowledgement class."""
+    """Half of the rounds with each acknowledgement class."""
     image = guest_image()
-    print(
-        f"guests: kernel {image.release}, no io_uring for FUSE and no passthrough before 6.9; "
-        f"{os.cpu_count()} cores; seed {options.seed}",
-        flush=True,
-    )
+    print(f"guests: kernel {image.release}; {os.cpu_count()} cores here; seed {options.seed}", flush=True)
     outcomes: list[Outcome] = []
     with Run() as run:
         async with Fabric(run) as fabric, ControlPlane(run, address=fabric.gateway) as control_plane:
             for number, acknowledgement in enumerate(options.acknowledgement):
-                cuts = options.cuts // len(options.acknowledgement) + (
-                    number < options.cuts % len(options.acknowledgement)
-                )
+                rounds = len(range(number, options.rounds, len(options.acknowledgement)))
                 async with machine_pair(
                     fabric=fabric,
                     control_plane=control_plane,
@@ -46,18 +43,18 @@ async def main(options: argparse.Namespace) -> int:
                     crashHoldSeconds=CRASH_HOLD_SECONDS,
                 ) as pair:
                     try:
-                        outcomes += await campaign(pair, acknowledgement, cuts, options)
+                        outcomes += await campaign(pair, acknowledgement, rounds, options)
                     except BaseException:
                         tell(pair)
                         raise
     return report(outcomes)
 
 
-async def campaign(pair: Pair, acknowledgement: str, cuts: int, options: argparse.Namespace) -> list[Outcome]:
-    """Cuts on one pair: each kind as often as the others, in random order."""
+async def campaign(pair: Pair, acknowledgement: str, count: int, options: argparse.Namespace) -> list[Outcome]:
+    """Rounds on one pair: each kind as often as the others, in random order."""
     choose = random.Random(f"{options.seed} {acknowledgement}")  # noqa: S311 - to be had again
     rounds = Rounds(pair, acknowledgement=acknowledgement, lease=options.lease, choose=choose)
-    kinds = [options.kinds[number % len(options.kinds)] for number in range(cuts)]
+    kinds = [options.kinds[number % len(options.kinds)] for number in range(count)]
     choose.shuffle(kinds)
     outcomes = []
     for number, kind in enumerate(kinds, 1):
@@ -65,7 +62,7 @@ async def campaign(pair: Pair, acknowledgement: str, cuts: int, options: argpars
         took = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in outcome.seconds.items())
         did = f"{outcome.returned} returned, {outcome.syncs} syncs"
         verdict = "BROKEN" if outcome.broken else "ok"
-        print(f"{acknowledgement} {number}/{cuts} {kind.value}: {did}; {took}; {verdict}", flush=True)
+        print(f"{acknowledgement} {number}/{count} {kind.value}: {did}; {took}; {verdict}", flush=True)
         for sentence in outcome.broken:
             print(f"  {sentence}", flush=True)
         if outcome.broken:
@@ -97,13 +94,17 @@ def report(outcomes: list[Outcome]) -> int:
             )
     returned, syncs = sum(outcome.returned for outcome in outcomes), sum(outcome.syncs for outcome in outcomes)
     broken = sum(1 for outcome in outcomes if outcome.broken)
-    print(f"{len(outcomes)} cuts, {returned} operations returned before them, {syncs} syncs; {broken} cuts broken")
+    cuts = sum(outcome.power_cuts for outcome in outcomes)
+    print(
+        f"{len(outcomes)} rounds, {cuts} power cuts; {returned} operations and {syncs} syncs had returned before them"
+    )
+    print(f"{broken} rounds broken")
     return 1 if broken else 0
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m powercut", description=__doc__)
-    parser.add_argument("--cuts", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--lease", type=float, default=3.0, help="leaseSeconds of the daemons")
     parser.add_argument(

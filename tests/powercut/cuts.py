@@ -26,6 +26,7 @@ class Cut(Enum):
     BOTH = "both"
     BOTH_SECONDARY_BACK = "both, the secondary back first"
     RESYNC = "secondary, then both during its resync"
+    CLOCK = "primary, clocks stepped before"
     PAUSE = "none: primary stopped for two leases"
 
 
@@ -34,6 +35,8 @@ class Outcome:
     """What one cut showed."""
 
     cut: Cut
+    power_cuts: int = 0
+    """At how many moments power went: in a resync a second time."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long what took, since the cut."""
     returned: int = 0
@@ -63,10 +66,12 @@ class Rounds:
         before = (self._ledger.returned, self._ledger.syncs)
         await primary.write(self._seed())
         await asyncio.sleep(self._choose.uniform(*WRITING_SECONDS))
+        if cut is Cut.CLOCK:
+            primary, second = await self._step_clocks(primary, second)
         outcome.returned, outcome.syncs = self._ledger.returned - before[0], self._ledger.syncs - before[1]
         self._started = time.monotonic()
         match cut:
-            case Cut.PRIMARY:
+            case Cut.PRIMARY | Cut.CLOCK:
                 await self._cut(primary)
                 await self._serves(second, Promise.RETURNED)
                 await primary.boot()
@@ -112,8 +117,18 @@ class Rounds:
         return Promise.RETURNED if self._disk else Promise.SYNCED
 
     async def _cut(self, *members: Member) -> None:
+        self._outcome.power_cuts += 1
         self._generations |= {member.name: member.status.get("generation", 0) for member in members}
         await asyncio.gather(*(member.vm.cut_power() for member in members))
+
+    async def _step_clocks(self, primary: Member, second: Member) -> tuple[Member, Member]:
+        """One machine's clock goes far ahead, the other one's back; both are a mirror after that, and write on."""
+        for member, seconds in ((primary, 3_600), (second, -30)):
+            await member.vm.run("/usr/bin/busybox", "date", "-s", f"@{int(time.time()) + seconds}")
+        await asyncio.sleep(self._lease)
+        primary, second = await self._pair.paired()
+        await asyncio.sleep(self._choose.uniform(*WRITING_SECONDS))
+        return primary, second
 
     async def _pause(self, primary: Member, second: Member) -> None:
         """A primary that was stopped finds another one when it goes on, and does not serve."""
