@@ -1,7 +1,7 @@
 """A campaign of power cuts: `python -m powercut --rounds 30`, as root.
 
-Prints a line a round and the sums; exit status 1 where anything acknowledged was missing, the copies differed, or a daemon
-came back without its state.
+Prints a line a round and the sums; exit status 1 where anything acknowledged was missing, the copies differed, or a
+daemon came back without its state.
 """
 
 import argparse
