@@ -33,6 +33,9 @@ DEMO_CLUSTER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(K
 demo: system-testbed controlplane ## A whole data centre on this machine: clusters, faults, traffic (KEEP=1 leaves it running)
 	$(RUN)/python -m testbed.demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
 
+demo-mirrorfs: system-testbed system-rust controlplane ## A directory on two machines: its primary killed, cut off, switched; nothing acknowledged is lost
+	$(RUN)/python -m testbed.mirror_demo
+
 # Most of a test's time here is waiting, for a drain or a probe: three processes for two cores.
 test: system-testbed lint controlplane rust-test ## Everything: lint, types, and all tests with the real parts
 	$(RUN)/pytest -n 3 --dist loadfile

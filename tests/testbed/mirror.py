@@ -9,9 +9,8 @@ import asyncio
 import hashlib
 import json
 import signal
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from testbed.rust import rust_program
 from testbed.witness import ACCOUNT, allow_witness, install_witness_kind, witness_record
 
 PORT = 7801
+METRICS_PORT = 7802
 WITNESS = "mirror"
 PATIENCE_SECONDS = 40.0
 MIRROR, LINEAGE = "00000000-0000-0000-0000-0000000000f1", "00000000-0000-0000-0000-0000000000d1"
@@ -98,6 +98,17 @@ class Node:
         status: Status = (await self.ask("status"))["status"]
         return status
 
+    async def watch(self) -> AsyncGenerator[Status]:
+        """What the daemon says of itself, now and after every change, until it is gone."""
+        reader, writer = await self._connect()
+        try:
+            writer.write(b'{"version": 1, "do": "watch"}\n')
+            with suppress(ConnectionError):
+                while line := await reader.readline():
+                    yield json.loads(line)["status"]
+        finally:
+            await _close(writer)
+
     async def agent(self) -> None:
         """Be its agent from now on: it takes over without the delay for a machine that can't start applications."""
         await self._leave()
@@ -110,29 +121,48 @@ class Node:
             self._agent = None
 
     async def until(self, *roles: str, patience: float = PATIENCE_SECONDS, **wanted: object) -> Status:
-        """Wait until it is in one of these roles, and its status has these values."""
-        deadline = time.monotonic() + patience
+        """Wait until it is in one of these roles (any, if none is named), and its status has these values."""
+
+        def fits(status: Status) -> bool:
+            in_role = not roles or status["role"] in roles
+            return in_role and all(status[name] == value for name, value in wanted.items())
+
+        return await self.until_that(fits, f"{' or '.join(roles)} {wanted}", patience=patience)
+
+    async def until_that(
+        self, fits: Callable[[Status], bool], what: str, *, patience: float = PATIENCE_SECONDS
+    ) -> Status:
+        """Wait until its status is what `fits` wants; `what` says that to people."""
         last: Status = {}
-        while time.monotonic() < deadline:
-            reader, writer = await self._connect()
-            try:
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                    writer.write(b'{"version": 1, "do": "watch"}\n')
-                    while line := await reader.readline():
-                        last = json.loads(line)["status"]
-                        if last["role"] in (roles or [last["role"]]) and all(last[k] == v for k, v in wanted.items()):
-                            return last
-            except (TimeoutError, ConnectionError):
-                pass
-            finally:
-                await _close(writer)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while True:
+                    async with aclosing(self.watch()) as states:
+                        async for last in states:
+                            if fits(last):
+                                return last
         tail = self.daemon.tail() if self._daemon else ""
-        raise AssertionError(f"{self.name} is {last.get('role')} and not {roles} {wanted}: {last}\n{tail}")
+        raise AssertionError(f"{self.name} is {last.get('role')} and not {what}: {last}\n{tail}")
+
+    async def metrics(self) -> dict[str, float]:
+        """What its daemon has counted since its start, by name (with labels), without the common prefix."""
+        reader, writer = await asyncio.open_connection(self.host.address, METRICS_PORT)
+        try:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await reader.read()
+        finally:
+            await _close(writer)
+        head, _, body = answer.decode().partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.1 200 "), head
+        samples = (line.rpartition(" ") for line in body.splitlines() if not line.startswith("#"))
+        return {name.removeprefix("farmstead_mirrorfs_"): float(value) for name, _, value in samples}
 
     def log(self) -> list[dict[str, Any]]:
         """All that its daemons have logged."""
-        lines = (self.host.folder / f"{self._program.name}.log").read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        log = self.host.folder / f"{self._program.name}.log"
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        # The last one may be half written yet.
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     async def end(self) -> None:
         """End the daemon and what it mounted."""
@@ -178,7 +208,7 @@ class Mirror:
 
     async def paired(self) -> tuple[Node, Node]:
         """Wait until one is PRIM and the other SECOND; gives them in this order."""
-        first = next(iter(await _first_of(self.a.until("PRIM"), self.b.until("PRIM"))))
+        first = next(iter(await first_of(self.a.until("PRIM"), self.b.until("PRIM"))))
         primary, second = (self.a, self.b) if first == 0 else (self.b, self.a)
         await second.until("SECOND")
         await primary.until("PRIM", mounted=True)
@@ -192,7 +222,8 @@ class Mirror:
         return spec
 
 
-async def _first_of(*waits: Any) -> set[int]:
+async def first_of(*waits: Any) -> set[int]:
+    """Wait until one of these is over, and give up the others; gives the numbers of those that are over."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
@@ -264,9 +295,9 @@ async def mirror(
 ) -> AsyncIterator[Mirror]:
     """A mirror that is not started yet; `settings` are the daemons' (see config.rs)."""
     program = await rust_program("farmstead-mirrorfs", "farmstead-mirrorfs")
-    witness = await prepare_witness(control_plane, namespace, folder)
     hosts = {name: await fabric.namespace(f"mirror-{name}-{namespace}") for name in UIDS}
     nodes = {name: Node(name, host, folder / name, program) for name, host in hosts.items()}
+    witness = await prepare_witness(control_plane, namespace, folder)
     authority = Authority("mirror")
     pairs = {name: authority.server(addresses=[host.address], names=[name]) for name, host in hosts.items()}
     addresses = {name: host.address for name, host in hosts.items()}
@@ -282,6 +313,7 @@ async def mirror(
                 state=node.state,
                 tls=tls,
                 witness=witness,
+                metrics=f"{node.host.address}:{METRICS_PORT}",
                 **settings,
             )
         )

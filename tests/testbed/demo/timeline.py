@@ -16,6 +16,9 @@ SOURCES = {
     "clients": "32",
     "azure": "35",
     "failed": "1;31",
+    "a": "36",
+    "b": "34",
+    "program": "32",
 }
 
 

@@ -247,6 +247,8 @@ impl Node {
                 self.record = None;
             }
             _ if matches!(self.role, Role::Stop) => self.tell(Notice::Refused("the mirror is stopped on this machine")),
+            // Kept, it would take effect at some later time, when this node has become primary for another reason.
+            Order::SwitchOver if !self.role.is_primary() => self.tell(Notice::Refused("this machine is not primary")),
             order => self.order = Some(order),
         }
     }

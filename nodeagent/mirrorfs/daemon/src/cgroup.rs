@@ -35,13 +35,14 @@ pub fn freeze(group: &Path, frozen: bool) -> Result<()> {
     std::fs::write(group.join(file), words[usize::from(frozen)])
 }
 
-/// Kills every process of a group, also of a frozen one.
+/// Kills every process of a group, also of a frozen one. The group is thawed by that: what is started in it later shall run.
 ///
 /// # Errors
 /// What reading or killing says.
 pub fn kill(group: &Path) -> Result<()> {
     if group.join("cgroup.kill").exists() {
-        return std::fs::write(group.join("cgroup.kill"), "1");
+        std::fs::write(group.join("cgroup.kill"), "1")?;
+        return freeze(group, false);
     }
     let deadline = Instant::now() + DEATH;
     loop {

@@ -21,6 +21,6 @@ fn write(level: &str, message: &str, fields: &[(&str, &dyn Display)]) {
     for (name, value) in fields {
         line.insert((*name).into(), value.to_string().into());
     }
-    // A log that can't be written must not stop a mirror.
-    let _ = writeln!(std::io::stderr(), "{}", serde_json::Value::Object(line));
+    // One write a line, or lines of several threads would mix. A log that can't be written must not stop a mirror.
+    let _ = std::io::stderr().write_all(format!("{}\n", serde_json::Value::Object(line)).as_bytes());
 }

@@ -1,6 +1,7 @@
 //! FROZEN: the primary without a lease. Serves nothing, holds the replies, and finds out who goes on.
 
 use super::{Role, Row, handing};
+use crate::event::Order;
 use crate::guard::Mutation;
 use crate::ids::Seq;
 use crate::intake::Intake;
@@ -39,6 +40,8 @@ fn handed_over(n: &mut Node, now: Time) -> bool {
     n.tear_down();
     n.adopt(record);
     n.cas = None;
+    // Carried out. Kept, it would send away whatever role is handed back later.
+    n.order = n.order.filter(|order| *order != Order::SwitchOver);
     let from = record.primary.inc;
     n.become_second(now, from, Intake::new(from, record.generation, Seq(1)));
     true
@@ -122,7 +125,7 @@ fn witness_out_of_reach(n: &mut Node, now: Time) -> bool {
 
 /// A stop is ordered while nothing is served: there is nothing to hand over.
 fn stop(n: &mut Node, now: Time) -> bool {
-    if n.order != Some(crate::event::Order::Stop) || n.handing.is_some() || n.awaits_grant(now) {
+    if n.order != Some(Order::Stop) || n.handing.is_some() || n.awaits_grant(now) {
         return false;
     }
     n.tear_down();
