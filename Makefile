@@ -84,6 +84,9 @@ bench-mirrorfs: system-rust ## A plain directory and a mirror, interleaved (root
 	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples
 	python3 tests/bench/mirrorfs.py $(BENCH_ARGS)
 
+bench-takeover: system-testbed system-rust controlplane ## How long a mirror takes to go on after a kill, 50 times each, by step (TAKEOVER_ARGS="--rounds 10 machine")
+	$(RUN)/python tests/bench/mirror_takeover.py $(TAKEOVER_ARGS)
+
 MIRROR_CORE := -p farmstead-mirror-core -p farmstead-mirror-lab -p farmstead-mirror-witness
 MIRROR_CARGO := cd nodeagent/mirrorfs && cargo
 

@@ -3,8 +3,10 @@
 //! Each takes its jobs from a queue in the order in which the core gave them, and reports each one's end. They live as long as
 //! the process.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
 
 use mirror_core::difflog::Image;
 use mirror_core::durable::Durable;
@@ -71,9 +73,22 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Str
 
 /// Writes the durable state.
 pub fn keep_state(driver: &Driver, mut store: Store<Durable>, jobs: &Receiver<Durable>) {
+    let mut told = None;
     while let Ok(state) = jobs.recv() {
+        let started = Instant::now();
         match store.write(&state) {
-            Ok(()) => driver.tell(Event::Persisted),
+            Ok(()) => {
+                // Not each checkpoint's number: what decides who may serve.
+                let decides = (state.generation, state.fence);
+                if told.replace(decides) != Some(decides) {
+                    let milliseconds = started.elapsed().as_millis();
+                    let (generation, fence) = (state.generation.0, state.fence.0);
+                    let fields: [(&str, &dyn Display); 3] =
+                        [("generation", &generation), ("fence", &fence), ("milliseconds", &milliseconds)];
+                    log::info("state on disk", &fields);
+                }
+                driver.tell(Event::Persisted);
+            }
             // Never taken for written: the core waits, and this node leaves.
             Err(errno) => failed(driver, "the state can't be written", errno),
         }
@@ -108,6 +123,7 @@ fn failed(driver: &Driver, message: &str, errno: rustix::io::Errno) {
 /// Talks with the witness. The client is made when it is first needed: a name may not be resolved while a site comes up.
 pub fn ask_witness(driver: &Driver, config: &Arc<Config>, jobs: &Receiver<Question>) {
     let mut client: Option<Client> = None;
+    let mut read_before = None;
     while let Ok(question) = jobs.recv() {
         if client.is_none() {
             client = match config.witness_client() {
@@ -118,31 +134,39 @@ pub fn ask_witness(driver: &Driver, config: &Arc<Config>, jobs: &Receiver<Questi
                 }
             };
         }
-        let started = std::time::Instant::now();
-        let (event, told) = match (&client, question) {
+        let started = Instant::now();
+        let (event, told, write) = match (&client, question) {
             (Some(client), Question::Read) => {
                 let read = client.get();
-                let told = format!("{read:?}").chars().take_while(|c| c.is_alphabetic()).collect::<String>();
-                (Event::Read(read), told)
+                let told = format!("{read:?}");
+                (Event::Read(read), told, None)
             }
-            (None, Question::Read) => (Event::Read(Read::Unreachable), "Unreachable".into()),
+            (None, Question::Read) => (Event::Read(Read::Unreachable), "Unreachable".into(), None),
             (Some(client), Question::Write { expect, record }) => {
                 let written = client.put(expect, &record);
-                let told = format!("{written:?}").chars().take_while(|c| c.is_alphabetic()).collect::<String>();
-                log::info(
-                    "witness written",
-                    &[
-                        ("generation", &record.generation.0),
-                        ("result", &told),
-                        ("milliseconds", &started.elapsed().as_millis()),
-                    ],
-                );
-                (Event::Written(written), told)
+                let told = format!("{written:?}");
+                (Event::Written(written), told, Some(record.generation.0))
             }
             // Nothing was sent; the core finds that out by reading.
-            (None, Question::Write { .. }) => (Event::Written(Written::Unknown), "Unknown".into()),
+            (None, Question::Write { record, .. }) => {
+                (Event::Written(Written::Unknown), "Unknown".into(), Some(record.generation.0))
+            }
         };
+        let milliseconds = started.elapsed().as_millis();
+        let told: String = told.chars().take_while(|c| c.is_alphabetic()).collect();
         let mut inner = driver.lock();
+        if let Some(generation) = write {
+            let fields: [(&str, &dyn Display); 3] =
+                [("generation", &generation), ("result", &told), ("milliseconds", &milliseconds)];
+            log::info("witness written", &fields);
+        } else {
+            // Not each look at it: the first of a role, and what is new.
+            let this = (inner.node.role(), told.clone());
+            if read_before.as_ref() != Some(&this) {
+                log::info("witness read", &[("result", &told), ("milliseconds", &milliseconds)]);
+                read_before = Some(this);
+            }
+        }
         inner.status.witness(&told);
         driver.step(&mut inner, event);
     }
