@@ -24,6 +24,9 @@ use crate::clock;
 use crate::log;
 use crate::status::{Status, role_name};
 
+/// How many times as long as anything else a sync may take before the disk counts as hanging.
+const SYNC_PATIENCE: u32 = 6;
+
 /// An operation that the core wants at the peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Sending {
@@ -43,6 +46,8 @@ pub struct Desk {
     /// The call was put off; `room` says that it may come again.
     pub later: bool,
     pub room: bool,
+    /// Since when the operation is under way on this disk, and whether it is a sync.
+    pub local: Option<(Instant, bool)>,
     /// The connection that the thread waits on, while it does (`blocked`).
     pub socket: Option<TcpStream>,
     blocked: bool,
@@ -52,7 +57,7 @@ pub struct Desk {
 
 impl Desk {
     fn clear(&mut self) {
-        (self.send, self.apply, self.reply) = (None, None, None);
+        (self.send, self.apply, self.reply, self.local) = (None, None, None, None);
         (self.later, self.room) = (false, false);
     }
 
@@ -320,12 +325,21 @@ impl Driver {
         }
     }
 
-    /// The timer thread's whole life: a `Tick` whenever the node wants one.
-    pub fn keep_time(&self) {
+    /// The timer thread's whole life: a `Tick` whenever the node wants one, and an eye on the disk. An operation that this disk
+    /// has not done after `patience` tells of one that hangs.
+    pub fn keep_time(&self, patience: Duration) {
         let mut jumps = clock::JumpWatch::new();
+        let mut hangs = false;
         let mut inner = self.lock();
         loop {
             let now = clock::now();
+            if inner.hangs(patience) != hangs {
+                hangs = !hangs;
+                if hangs {
+                    log::error("the disk does not answer", &[("seconds", &patience.as_secs_f64())]);
+                    self.step(&mut inner, Event::DiskError);
+                }
+            }
             if now >= inner.wake {
                 inner.wake = Time(i64::MAX);
                 if jumps.jumped() {
@@ -524,6 +538,12 @@ impl Inner {
     /// Whether the desk's mount is gone, or going.
     pub fn torn(&self, desk: usize) -> bool {
         self.desks[desk].mount != self.mount
+    }
+
+    /// Whether an operation is under way on this disk for longer than that. A sync may have much to write.
+    fn hangs(&self, patience: Duration) -> bool {
+        let mut local = self.desks.iter().filter(|desk| desk.mount == self.mount).filter_map(|desk| desk.local);
+        local.any(|(since, sync)| since.elapsed() > patience * if sync { SYNC_PATIENCE } else { 1 })
     }
 
     /// The desk, cleared for a new call.

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::copies::Copies;
 use crate::driver::Driver;
 use crate::log;
-use crate::session::is_full;
+use crate::session::{disk_failed, is_full};
 use crate::wire;
 
 /// The peer's counterpart on this machine.
@@ -45,9 +45,14 @@ impl Intake {
             Acknowledgement::Disk => applier.harden(op),
             Acknowledgement::Memory => Ok(()),
         });
+        if let Err(errno) = done
+            && (disk_failed(op, errno) || is_full(errno))
+        {
+            log::error("this copy can't hold an operation of the peer", &[("kind", &op.kind()), ("reason", &errno)]);
+        }
         match done {
             Ok(()) => (Outcome::Done, None),
-            Err(Errno::IO) => (Outcome::DiskError, None),
+            Err(errno) if disk_failed(op, errno) => (Outcome::DiskError, None),
             Err(errno) if is_full(errno) => (Outcome::Refused, Some(errno)),
             // The copies differ in what the operation names.
             Err(Errno::STALE) => (Outcome::NotYet, None),

@@ -22,6 +22,7 @@ use mirrorfs_sync::object::{Object, changed};
 use rustix::io::Errno;
 
 use crate::driver::{Driver, Inner, Sending, body};
+use crate::log;
 use crate::metrics::Metrics;
 
 /// How long a thread waits before it calls the peer again.
@@ -116,11 +117,14 @@ impl Session for Worker {
                 inner = driver.wait(inner, self.desk, None);
             }
         }
-        let (inner, reply) = self.work(&driver, inner, op, Stage::Before);
+        let (mut inner, reply) = self.work(&driver, inner, op, Stage::Before);
         match reply {
             Some(_) => Err(self.refused.unwrap_or(Errno::IO)),
             None if inner.torn(self.desk) => Err(Errno::IO),
-            None => Ok(()),
+            None => {
+                inner.desks[self.desk].local = Some((Instant::now(), matches!(op, Op::Sync { .. })));
+                Ok(())
+            }
         }
     }
 
@@ -128,8 +132,9 @@ impl Session for Worker {
         let result = result.and_then(|()| self.durable.as_ref().map_or(Ok(()), |tree| tree.harden(op)));
         let driver = self.driver.clone();
         let mut inner = driver.lock();
+        inner.desks[self.desk].local = None;
         let Some((generation, seq)) = inner.desks[self.desk].apply.take() else { return Err(Errno::IO) };
-        driver.step(&mut inner, Event::Applied { generation, seq, outcome: outcome(result) });
+        driver.step(&mut inner, Event::Applied { generation, seq, outcome: outcome(op, result) });
         let (inner, reply) = self.work(&driver, inner, op, Stage::After);
         drop(inner);
         self.metrics.operation(op, self.started.elapsed());
@@ -145,12 +150,18 @@ impl Session for Worker {
 }
 
 /// What a local result is to the core.
-pub fn outcome(result: Result<(), Errno>) -> Outcome {
+fn outcome(op: &Op<'_>, result: Result<(), Errno>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done,
-        Err(Errno::IO) => Outcome::DiskError,
+        Err(errno) if disk_failed(op, errno) => Outcome::DiskError,
         Err(_) => Outcome::Refused,
     }
+}
+
+/// Whether an errno says that this disk has lost something, or will. A sync that found no room is as bad as an I/O error: the
+/// kernel counts its pages as clean from then on, and the next sync would say that all is well.
+pub fn disk_failed(op: &Op<'_>, errno: Errno) -> bool {
+    errno == Errno::IO || matches!(op, Op::Sync { .. }) && is_full(errno)
 }
 
 /// Whether a refusal says that the disk is full, and not that the operation makes no sense.
@@ -276,11 +287,15 @@ impl Worker {
     ) -> Guard<'d> {
         self.duty = None;
         let undone = stage == Stage::Before && inner.desks[self.desk].apply.is_none();
+        let full = |code| is_full(Errno::from_raw_os_error(code));
+        if matches!(answer, Answer::Failed) || matches!(answer, Answer::Refused(code) if full(code)) {
+            log::error("the peer's disk failed, or is full", &[("operation", &sending.op.seq.0)]);
+        }
         let outcome = match answer {
             Answer::Done => Outcome::Done,
             Answer::NotYet => Outcome::NotYet,
             Answer::Failed => Outcome::DiskError,
-            Answer::Refused(code) if is_full(Errno::from_raw_os_error(code)) => Outcome::Refused,
+            Answer::Refused(code) if full(code) => Outcome::Refused,
             Answer::Refused(code) if undone => {
                 self.refused = Some(Errno::from_raw_os_error(code));
                 Outcome::Done

@@ -167,7 +167,8 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     driver.begin(actions);
     spawn("timer", {
         let d = of(&driver);
-        move || d.keep_time()
+        let patience = Duration::from_secs_f64(config.stall_seconds);
+        move || d.keep_time(patience)
     })?;
     socket::listen(&config.control(), of(&driver))?;
     let incarnation = mirror_witness::object::print(incarnation.process);
