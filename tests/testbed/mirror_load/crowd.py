@@ -81,7 +81,8 @@ class Worker:
                 self._model, before = after, []
                 break
         if before:
-            told = "\n".join(before + [self._how(path, directory) for path in found if path in self._model.names])
+            bytes_ = [self._how(path, directory) for path in found if path in self._model.names]
+            told = "\n".join([*before, *filter(None, bytes_)])
             where = f"{directory / self.name}, with {self._open} under way"
             raise AssertionError(f"not as acknowledged (expected, found) in {where}:\n{told}")
         self._open = None
