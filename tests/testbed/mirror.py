@@ -173,8 +173,17 @@ class Node:
         """All that its daemons have logged."""
         log = self.host.folder / f"{self._program.name}.log"
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-        # The last one may be half written yet.
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+        # The last one may be half written yet. What is no JSON is a panic, or two lines mixed: that shall be noticed.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def roles(self) -> list[str]:
+        """The roles it has had, by its log."""
+        return [line["role"] for line in self.log() if line["message"] == "role"]
+
+    def said(self, message: str, **fields: str) -> bool:
+        """Whether its log says so, in fields that begin so."""
+        lines = (line for line in self.log() if line["message"] == message)
+        return any(all(str(line[name]).startswith(value) for name, value in fields.items()) for line in lines)
 
     async def end(self) -> None:
         """End the daemon and what it mounted."""

@@ -4,7 +4,6 @@ Everything acknowledged is there afterwards, on both sides and equal; no two nod
 """
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,10 +14,9 @@ import pytest
 from testbed.controlplane import ControlPlane
 from testbed.machines import Fabric
 from testbed.machines.link import Direction
-from testbed.mirror import WITNESS, Mirror, Node, mirror
+from testbed.mirror import WITNESS, Mirror, mirror
 from testbed.mirror_load.crowd import Crowd
 from testbed.mirror_load.serving import OneServes
-from testbed.small_disk import small_disk
 from testbed.trees import differences, tree
 
 LEASE_SECONDS = 1.5
@@ -65,29 +63,18 @@ async def work(fabric: Fabric, control_plane: ControlPlane, namespace: str, tmp_
         yield work
 
 
-def roles(node: Node) -> list[str]:
-    """The roles it has had since the start, by its log."""
-    return [line["role"] for line in node.log() if line["message"] == "role"]
-
-
-def said(node: Node, message: str, **fields: str) -> bool:
-    """Whether its log says so, in fields that begin so."""
-    lines = (line for line in node.log() if line["message"] == message)
-    return any(all(str(line[name]).startswith(value) for name, value in fields.items()) for line in lines)
-
-
 # -- pauses
 
 
 @pytest.mark.parametrize("who", ["a", "b"])
 async def test_a_short_pause_changes_no_role(work: Work, who: str) -> None:
     node = work.pair.nodes[who]
-    before = [len(roles(node)) for node in work.pair.nodes.values()]
+    before = [len(node.roles()) for node in work.pair.nodes.values()]
     node.daemon.signal(signal.SIGSTOP)
     await asyncio.sleep(LEASE_SECONDS / 4)
     node.daemon.signal(signal.SIGCONT)
     await work.over()
-    assert [len(roles(node)) for node in work.pair.nodes.values()] == before
+    assert [len(node.roles()) for node in work.pair.nodes.values()] == before
 
 
 async def test_a_primary_that_is_paused_for_long_finds_itself_deposed(work: Work) -> None:
@@ -96,7 +83,7 @@ async def test_a_primary_that_is_paused_for_long_finds_itself_deposed(work: Work
     await b.until("ALONE", mounted=True)
     a.daemon.signal(signal.SIGCONT)
     await a.until("SECOND", mounted=False)
-    assert "Frozen" in roles(a)
+    assert "Frozen" in a.roles()
     # Whatever it held was answered with an error.
     await work.over(errors=True)
 
@@ -108,8 +95,8 @@ async def test_a_secondary_that_is_paused_for_long_is_made_equal_again(work: Wor
     b.daemon.signal(signal.SIGCONT)
     await b.until("SECOND")
     await work.over()
-    assert "Frozen" not in roles(a)
-    assert "Taking" not in roles(b) or roles(b)[-1] == "Second"
+    assert "Frozen" not in a.roles()
+    assert "Taking" not in b.roles() or b.roles()[-1] == "Second"
 
 
 # -- cuts
@@ -125,7 +112,7 @@ async def test_a_one_way_cut_leaves_one_that_serves(work: Work, who: str, direct
     await a.until("ALONE", mounted=True)
     await node.host.heal_from(peer.host.address, directions={direction})
     await work.over()
-    assert "Frozen" not in roles(a)
+    assert "Frozen" not in a.roles()
 
 
 # -- the witness
@@ -162,86 +149,3 @@ async def test_a_witness_that_is_deleted_halts_roles_and_not_the_application(
     await work.crowd.at_work()
     assert await work.crowd.stop()
     work.crowd.check(a.directory, b.under)
-
-
-# -- disks
-
-
-@pytest.fixture
-async def idle(fabric: Fabric, control_plane: ControlPlane, namespace: str, tmp_path: Path) -> AsyncIterator[Mirror]:
-    """A mirror that is not started, where an operation without an answer soon makes its peer lost."""
-    settings = {"leaseSeconds": LEASE_SECONDS, "stallSeconds": 2 * LEASE_SECONDS}
-    async with mirror(fabric, control_plane, namespace, tmp_path, **settings) as pair:
-        yield pair
-
-
-async def test_a_secondary_whose_disk_is_full_leaves_and_nobody_else_notices(idle: Mirror, tmp_path: Path) -> None:
-    async with small_disk(idle.b.directory, tmp_path, megabytes=24):
-        await idle.start()
-        written, met = await asyncio.to_thread(fill, idle.a.directory / "large", 48)
-        assert (written, met) == (48 << 20, None)
-        assert (await idle.a.status())["role"] == "ALONE"
-        assert (idle.a.directory / "large").stat().st_size == written
-        assert said(idle.b, "this copy can't hold an operation of the peer", reason="No space left on device")
-        assert said(idle.a, "the peer's disk failed, or is full")
-
-
-async def test_a_secondary_whose_disk_fails_leaves(idle: Mirror, tmp_path: Path) -> None:
-    async with small_disk(idle.b.directory, tmp_path, megabytes=64, backed=24) as disk:
-        await idle.start()
-        await disk.fail()
-        written, met = await asyncio.to_thread(fill, idle.a.directory / "large", 16)
-        assert (written, met) == (16 << 20, None)
-        await idle.a.until("ALONE")
-        assert (await idle.b.status())["inconsistent"]
-        assert said(idle.b, "this copy can't hold an operation of the peer", kind="sync")
-
-
-async def test_a_primary_whose_disk_fails_hands_over(idle: Mirror, tmp_path: Path) -> None:
-    async with small_disk(idle.a.directory, tmp_path, megabytes=64, backed=24) as disk:
-        await idle.start()
-        (idle.a.directory / "before").write_bytes(b"x")
-        await disk.fail()
-        print(await asyncio.to_thread(fill, idle.a.directory / "large", 16))
-        await idle.b.until("ALONE", mounted=True)
-        assert (idle.b.directory / "before").read_bytes() == b"x"
-        assert (await idle.a.status())["inconsistent"]
-
-
-async def test_a_secondary_whose_disk_hangs_is_lost_and_comes_back(idle: Mirror, tmp_path: Path) -> None:
-    async with small_disk(idle.b.directory, tmp_path, megabytes=64) as disk:
-        await idle.start()
-        async with disk.hangs(idle.b.under):
-            assert await asyncio.to_thread(fill, idle.a.directory / "during", 1) == (1 << 20, None)
-            assert (await idle.a.status())["role"] == "ALONE"
-        await idle.paired()
-        assert "Frozen" not in roles(idle.a)
-
-
-async def test_a_primary_whose_disk_hangs_is_replaced(idle: Mirror, tmp_path: Path) -> None:
-    async with small_disk(idle.a.directory, tmp_path, megabytes=64) as disk:
-        await idle.start()
-        async with disk.hangs(idle.a.under):
-            writing = asyncio.create_task(asyncio.to_thread(fill, idle.a.directory / "during", 1))
-            await idle.b.until("ALONE", mounted=True)
-        assert (await writing)[1] is not None
-        assert said(idle.a, "the disk does not answer")
-        # A disk that hung once is not trusted again by itself.
-        assert (await idle.a.status())["inconsistent"]
-        await idle.a.stop()
-        idle.a.start()
-        await idle.a.agent()
-        await idle.a.until("SECOND")
-
-
-def fill(path: Path, megabytes: int) -> tuple[int, int | None]:
-    """Write so much; gives how much of it was acknowledged, and the error that ended it."""
-    written = 0
-    try:
-        with path.open("wb", buffering=0) as file:
-            for _ in range(megabytes):
-                written += file.write(bytes(1 << 20))
-            os.fsync(file.fileno())
-    except OSError as error:
-        return written, error.errno
-    return written, None

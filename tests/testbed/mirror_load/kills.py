@@ -17,6 +17,8 @@ from testbed.trees import differences, tree
 
 COLD_FILES, COLD_BYTES = 64, 1 << 20
 """What nobody touches: a resync that moved it would show in its bytes."""
+OBJECT_BYTES = 1024
+"""What a resync may say about an object besides its data."""
 LONGEST_CALM = 0.6
 """Seconds of work before a kill, at most."""
 
@@ -71,6 +73,7 @@ class Kills:
         for number in range(COLD_FILES):
             (self.pair.a.directory / f"cold{number}").write_bytes(self._rng.randbytes(COLD_BYTES))
         await self.pair.start()
+        await self._resynced(self.pair.a)  # the first one moved everything
         self._crowd.make_folders(self.pair.a.directory)
 
     async def strike(self) -> Round:
@@ -143,6 +146,11 @@ class Kills:
         unequal = differences(tree(a), tree(b))
         assert not unequal, "the copies differ:\n" + "\n".join(unequal)
         sent, looked_at = await self._resynced(primary)
+        # What nobody touched was not moved, and what was touched hardly more than once.
+        most = 2 * self._crowd.size() + OBJECT_BYTES * looked_at
+        assert sent <= most, f"{sent} bytes were moved, and at most {most} can differ"
+        for node in self.pair.nodes.values():
+            assert node.log(), "a daemon without a log, or with lines that are none"
         operations = self._crowd.acknowledged.total() - before
         self.rounds.append(Round(kind=kind, operations=operations, resync_bytes=sent, resync_objects=looked_at))
         return self.rounds[-1]
