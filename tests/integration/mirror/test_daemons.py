@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from testbed.child import Child
 from testbed.controlplane import ControlPlane
 from testbed.machines import Fabric
 from testbed.mirror import Mirror, Node, mirror
+from testbed.run import REMOVAL_SECONDS, Run, remove_cgroup
 
 LEASE_SECONDS = 1.5
 
@@ -99,6 +102,10 @@ async def test_a_planned_switch_hands_over_and_back(pair: Mirror) -> None:
         await target.until("PRIM", mounted=True)
         await source.until("SECOND", mounted=False)
         assert (target.directory / source.name).read_bytes() == b"before the switch"
+        # Only who has the role can give it away, and what was ordered once is done once.
+        assert "not primary" in (await source.ask("switchover"))["error"]
+    for node in (pair.a, pair.b):
+        assert [line.get("order") for line in node.log()].count("StopApplication") == 1
 
 
 async def test_a_daemon_that_is_stopped_in_order_leaves_first(pair: Mirror) -> None:
@@ -106,6 +113,61 @@ async def test_a_daemon_that_is_stopped_in_order_leaves_first(pair: Mirror) -> N
     assert await pair.b.stop() == 0
     await pair.a.until("ALONE")
     assert await asyncio.to_thread(write_synced, pair.a.directory / "on", b"x") < LEASE_SECONDS / 2
+
+
+async def test_an_application_is_frozen_with_its_node_and_killed_when_another_serves(pair: Mirror, run: Run) -> None:
+    assert run.cgroup is not None
+    group = run.cgroup / f"application-{pair.namespace}"
+    group.mkdir()
+    await pair.start()
+    sleeper = Child(["sleep", "infinity"], log=pair.a.folder / "sleeper.log", cgroup=group)
+    try:
+        assert (await pair.a.ask("cgroups", paths=[str(group)]))["ok"]
+        await pair.a.host.cut()
+        await pair.a.until("FROZEN")
+        await has(group / "cgroup.events", "frozen 1")
+        assert sleeper.running
+        await pair.b.until("ALONE", mounted=True)
+        await pair.a.host.heal()
+        await pair.a.until("SECOND")
+        assert await sleeper.wait() == -signal.SIGKILL
+        # Whatever is started in it next shall run.
+        await has(group / "cgroup.events", "frozen 0")
+    finally:
+        await sleeper.stop()
+        remove_cgroup(group, deadline=time.monotonic() + REMOVAL_SECONDS)
+
+
+async def has(file: Path, line: str) -> None:
+    """Wait until a file of the kernel's has this line."""
+    async with asyncio.timeout(5):
+        while line not in (await asyncio.to_thread(file.read_text)).splitlines():
+            await asyncio.sleep(0.01)
+
+
+async def test_metrics_say_what_the_status_says(pair: Mirror) -> None:
+    await pair.start()
+    for number in range(5):
+        await asyncio.to_thread(write_synced, pair.a.directory / f"f{number}", b"x")
+    first, second = await pair.a.metrics(), await pair.b.metrics()
+    assert first['role{role="PRIM"}'] == second['role{role="SECOND"}'] == 1
+    assert sum(value for name, value in first.items() if name.startswith("role{")) == 1
+    for kind in ("create", "write", "sync"):
+        count = first[f'operation_seconds_count{{kind="{kind}"}}']
+        assert count == first[f'operation_seconds_bucket{{kind="{kind}",le="+Inf"}}'] == 5
+        assert first[f'operation_seconds_sum{{kind="{kind}"}}'] > 0
+    assert first["generation"] == (await pair.a.status())["generation"]
+    assert 0 < first["lease_left_seconds"] < LEASE_SECONDS
+    assert first["serving"] == 1
+    assert second["serving"] == 0
+    assert first["round_trip_seconds_count"] >= 15
+    assert second["received_operations_total"] >= 15
+    await pair.b.kill()
+    await asyncio.to_thread(write_synced, pair.a.directory / "alone", b"x")
+    alone = await pair.a.metrics()
+    assert alone['role{role="ALONE"}'] == 1
+    assert alone["lease_left_seconds"] > LEASE_SECONDS
+    assert alone["out_of_sync_objects"] > 0
 
 
 async def test_what_is_no_request_is_answered_with_the_reason(pair: Mirror) -> None:
