@@ -57,6 +57,9 @@ emulator: .venv/.ready ## The Azure emulator alone, on loopback: says how to poi
 chaos: system-testbed controlplane ## The operator killed 100 times in the middle of its calls: all ends as in peace
 	FARMSTEAD_KILLS=100 $(RUN)/pytest -s tests/e2e/operator/test_kills.py
 
+chaos-mirrorfs: system-testbed system-rust controlplane ## A mirror's daemons killed 200 times under load: every acknowledged operation is on both sides
+	FARMSTEAD_MIRROR_KILLS=200 $(RUN)/pytest -s --timeout 3600 tests/integration/mirror/test_kills.py
+
 soak: system-testbed controlplane ## Ten minutes with nothing to change: not one write to Azure
 	FARMSTEAD_SOAK_SECONDS=600 $(RUN)/pytest -s tests/e2e/operator/test_frugality.py -k nothing_to_change
 

@@ -312,13 +312,19 @@ async def prepare_witness(control_plane: ControlPlane, namespace: str, folder: P
 
 @asynccontextmanager
 async def mirror(
-    fabric: Fabric, control_plane: ControlPlane, namespace: str, folder: Path, **settings: object
+    fabric: Fabric,
+    control_plane: ControlPlane,
+    namespace: str,
+    folder: Path,
+    **settings: object,
 ) -> AsyncIterator[Mirror]:
-    """A mirror that is not started yet; `settings` are the daemons' (see config.rs)."""
+    """A mirror that is not started yet; `settings` are the daemons' (see config.rs), of `witness` a part will do."""
     program = await rust_program("farmstead-mirrorfs", "farmstead-mirrorfs")
     hosts = {name: await fabric.namespace(f"mirror-{name}-{namespace}") for name in UIDS}
     nodes = {name: Node(name, host, folder / name, program) for name, host in hosts.items()}
     witness = await prepare_witness(control_plane, namespace, folder)
+    other_witness = settings.pop("witness", {})
+    assert isinstance(other_witness, dict)
     authority = Authority("mirror")
     pairs = {name: authority.server(addresses=[host.address], names=[name]) for name, host in hosts.items()}
     addresses = {name: host.address for name, host in hosts.items()}
@@ -333,7 +339,7 @@ async def mirror(
                 directory=node.directory,
                 state=node.state,
                 tls=tls,
-                witness=witness,
+                witness=witness | other_witness,
                 metrics=f"{node.host.address}:{METRICS_PORT}",
                 **settings,
             )

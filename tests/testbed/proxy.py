@@ -1,4 +1,4 @@
-"""A TCP proxy that can swallow: a connection stays open, and what the server says on it arrives no more.
+"""A TCP proxy that can swallow: a connection stays open, and what the server says on it arrives no more. Or be slow.
 
 So a firewall behaves that has forgotten a connection. What it carries is encrypted; a connection is known by how much
 came over it.
@@ -24,14 +24,17 @@ class Connection:
 class Proxy:
     """Between a client and one server, from `async with` to its end."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, listen: str = "127.0.0.1") -> None:
         self._target = host, port
+        self._listen = listen
+        self.delay_seconds = 0.0
+        """How late whatever the server says arrives."""
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections: set[Connection] = set()
 
     async def __aenter__(self) -> "Proxy":
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, self._listen, 0)
         return self
 
     async def __aexit__(
@@ -45,7 +48,7 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """Where it listens, on loopback."""
+        """Where it listens."""
         assert self._server is not None
         port: int = self._server.sockets[0].getsockname()[1]
         return port
@@ -91,5 +94,6 @@ class Proxy:
                 if not data:
                     await asyncio.Event().wait()  # the server's end is not heard of either
                 continue
+            await asyncio.sleep(self.delay_seconds)
             writer.write(data)
             await writer.drain()

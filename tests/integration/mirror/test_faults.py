@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +18,7 @@ from testbed.machines.link import Direction
 from testbed.mirror import WITNESS, Mirror, mirror
 from testbed.mirror_load.crowd import Crowd
 from testbed.mirror_load.serving import OneServes
+from testbed.proxy import Proxy
 from testbed.trees import differences, tree
 
 LEASE_SECONDS = 1.5
@@ -149,3 +151,35 @@ async def test_a_witness_that_is_deleted_halts_roles_and_not_the_application(
     await work.crowd.at_work()
     assert await work.crowd.stop()
     work.crowd.check(a.directory, b.under)
+
+
+async def test_a_slow_witness_is_waited_for_and_one_that_is_too_slow_freezes(
+    fabric: Fabric, control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    address = urlsplit(control_plane.url)
+    assert address.hostname is not None
+    assert address.port is not None
+    async with Proxy(address.hostname, address.port, listen=fabric.gateway) as proxy:
+        settings = {"leaseSeconds": LEASE_SECONDS, "witness": {"server": f"https://{fabric.gateway}:{proxy.port}"}}
+        async with mirror(fabric, control_plane, namespace, tmp_path, **settings) as pair, OneServes(pair):
+            await pair.start()
+            proxy.delay_seconds = 0.05
+            await pair.b.kill()
+            await pair.a.until("ALONE")
+            assert "Frozen" not in pair.a.roles()
+            await back(pair)
+            proxy.delay_seconds = LEASE_SECONDS
+            await pair.b.kill()
+            # Nobody says in time who may go on.
+            await pair.a.until("FROZEN", serving=False)
+            proxy.delay_seconds = 0
+            await pair.a.until("ALONE", serving=True)
+            await back(pair)
+            assert pair.a.said("witness written", result="NotSent")
+
+
+async def back(pair: Mirror) -> None:
+    """The secondary's daemon is started again, and is made equal."""
+    pair.b.start()
+    await pair.b.agent()
+    await pair.paired()
