@@ -1,5 +1,6 @@
 """A mirror's witness in the API server: its kind, its first record, and the account that may write it."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -35,8 +36,19 @@ def witness_record(name: str, *, members: Mapping[str, str], primary: str, linea
 
 async def allow_witness(kubectl: Kubectl, namespace: str) -> None:
     """An account that may read and write the namespace's records, and nothing else."""
-    await kubectl("-n", namespace, "create", "serviceaccount", ACCOUNT)
-    verbs = ["--verb=get,update", "--resource=mirrorwitnesses.farmstead.dev"]
-    await kubectl("-n", namespace, "create", "role", ACCOUNT, *verbs)
-    bound = f"--serviceaccount={namespace}:{ACCOUNT}"
-    await kubectl("-n", namespace, "create", "rolebinding", ACCOUNT, f"--role={ACCOUNT}", bound)
+    group = "rbac.authorization.k8s.io"
+    rule = {"apiGroups": ["farmstead.dev"], "resources": ["mirrorwitnesses"], "verbs": ["get", "update"]}
+    metadata = {"name": ACCOUNT, "namespace": namespace}
+    items = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": ACCOUNT},
+            "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
+        },
+    ]
+    # One call: each is a process of its own, and many tests make a witness.
+    await kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))

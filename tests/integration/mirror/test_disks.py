@@ -1,6 +1,7 @@
 """Disks of a mirror that are full, fail or hang, below real daemons: the other copy goes on, and the log says why."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,8 +12,11 @@ from testbed.controlplane import ControlPlane
 from testbed.machines import Fabric
 from testbed.mirror import Mirror, mirror
 from testbed.small_disk import small_disk
+from testbed.trees import MIRRORS_OWN, differences, tree
 
 LEASE_SECONDS = 1.5
+DISKS_OWN = (MIRRORS_OWN, "lost+found")
+"""What a copy may hold for itself."""
 
 
 @pytest.fixture
@@ -32,6 +36,19 @@ async def test_a_secondary_whose_disk_is_full_leaves_and_nobody_else_notices(idl
         assert (idle.a.directory / "large").stat().st_size == written
         assert idle.b.said("this copy can't hold an operation of the peer", reason="No space left on device")
         assert idle.a.said("the peer's disk failed, or is full")
+
+
+async def test_a_primary_whose_disk_is_full_says_so_and_both_copies_stay_equal(idle: Mirror, tmp_path: Path) -> None:
+    async with small_disk(idle.a.directory, tmp_path, megabytes=24):
+        await idle.start()
+        written, met = await asyncio.to_thread(fill, idle.a.directory / "large", 48)
+        assert met == errno.ENOSPC
+        assert 0 < written < 24 << 20
+        # What the peer held already, and this disk could not, is taken back there.
+        await idle.a.until("PRIM")
+        await asyncio.to_thread((idle.a.directory / "large").unlink)
+        await asyncio.to_thread(fill, idle.a.directory / "small", 1)
+        assert not differences(tree(idle.a.under, without=DISKS_OWN), tree(idle.b.under, without=DISKS_OWN))
 
 
 async def test_a_secondary_whose_disk_fails_leaves(idle: Mirror, tmp_path: Path) -> None:
