@@ -5,7 +5,7 @@ use crate::event::{Action, Event, Notice, Order};
 use crate::guard::Mutation;
 use crate::ids::{Generation, Incarnation, Seq};
 use crate::intake::{Arrival, Guards, Intake};
-use crate::message::{Frame, Message, Op, Outcome, Purpose, View};
+use crate::message::{Frame, Message, Op, Purpose, View};
 use crate::node::{Handing, Node, Trouble};
 use crate::resync::Phase;
 use crate::role::{Owed, Role};
@@ -23,6 +23,7 @@ impl Node {
             Event::Read(read) => self.read(now, read),
             Event::Written(written) => self.written(now, written),
             Event::Change { kind, object, also, body } => self.change(now, kind, (object, also), body),
+            Event::Mend { kind, object, body } => self.mend(now, kind, object, body),
             Event::Applied { seq, outcome, .. } => self.applied(now, seq, outcome),
             Event::Flushed { number } => self.flushed(number),
             Event::Compared { equal } => self.compared(equal),
@@ -94,8 +95,8 @@ impl Node {
             return;
         }
         intake.trim(low);
-        if intake.arrive(op, room, guards) == Arrival::Known {
-            self.send(Message::Acknowledgement { generation, seq: op.seq, outcome: Outcome::Done });
+        if let Arrival::Known(outcome) = intake.arrive(op, room, guards) {
+            self.send(Message::Acknowledgement { generation, seq: op.seq, outcome });
         }
     }
 
@@ -138,6 +139,8 @@ impl Node {
         });
         resync.begin(both);
         if resync.walking {
+            // What is under way may be done here only after the walk was there, and was never told to this target.
+            resync.set.extend(self.window.iter().flat_map(|entry| entry.op.objects()));
             self.act(Action::Walk { session });
         }
     }

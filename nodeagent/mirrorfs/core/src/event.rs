@@ -98,6 +98,16 @@ pub enum Event {
         /// The driver's handle.
         body: Body,
     },
+    /// An object of the secondary shall be made like ours, or what was set aside there be deleted; its lock is held. Where this is
+    /// no primary with a secondary, a `Reply` says that nothing comes of it.
+    Mend {
+        /// `Copy` or `Purge`.
+        kind: Kind,
+        /// The object.
+        object: ObjectId,
+        /// The driver's handle.
+        body: Body,
+    },
     /// An `Action::Apply` ended.
     Applied {
         /// The operation's generation.

@@ -4,7 +4,7 @@
 //! Which generation and which sender may speak at all is decided before (`node::receive`).
 
 use crate::ids::{Generation, Incarnation, ObjectId, Seq};
-use crate::message::Op;
+use crate::message::{Op, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which numbers are applied: all up to `low`, and some above.
@@ -31,8 +31,8 @@ impl Applied {
 /// What becomes of an operation that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It was applied before: answer again.
-    Known,
+    /// It was applied before: answer again, as it was answered then.
+    Known(Outcome),
     /// It is on its way, or had to be taken in: the answer follows.
     Taken,
     /// No room, or the intake is closed: say nothing, it will be sent again.
@@ -71,6 +71,8 @@ pub struct Intake {
     pub applying: BTreeMap<Seq, Op>,
     /// What is applied here and perhaps not on the primary: no checkpoint may forget it yet.
     pub recent: BTreeMap<Seq, (ObjectId, Option<ObjectId>)>,
+    /// What was answered `NotYet`, as long as the answer may have been lost: told again, it must not turn into 'done'.
+    not_yet: BTreeSet<Seq>,
 }
 
 impl Intake {
@@ -88,13 +90,15 @@ impl Intake {
             blocked: BTreeMap::new(),
             applying: BTreeMap::new(),
             recent: BTreeMap::new(),
+            not_yet: BTreeSet::new(),
         }
     }
 
     /// Takes an operation in, within `room` unfinished ones.
     pub fn arrive(&mut self, op: Op, room: usize, guards: Guards) -> Arrival {
         if guards.remembers && self.applied.contains(op.seq) {
-            return Arrival::Known;
+            let not_yet = self.not_yet.contains(&op.seq);
+            return Arrival::Known(if not_yet { Outcome::NotYet } else { Outcome::Done });
         }
         if self.applying.contains_key(&op.seq) {
             return Arrival::Taken;
@@ -148,9 +152,12 @@ impl Intake {
     }
 
     /// An operation was applied (or refused for good): returns it if it was ours.
-    pub fn finish(&mut self, seq: Seq, applied: bool) -> Option<Op> {
+    pub fn finish(&mut self, seq: Seq, outcome: Outcome) -> Option<Op> {
         let op = self.applying.remove(&seq)?;
-        if applied {
+        if outcome == Outcome::NotYet {
+            self.not_yet.insert(seq);
+        }
+        if matches!(outcome, Outcome::Done | Outcome::NotYet) {
             self.applied.insert(seq);
             self.recent.insert(seq, (op.object, op.also));
             self.ready.extend(self.blocked.remove(&seq).unwrap_or_default());
@@ -161,6 +168,7 @@ impl Intake {
     /// Everything below `low` is finished on the primary too.
     pub fn trim(&mut self, low: Seq) {
         self.recent = self.recent.split_off(&low);
+        self.not_yet = self.not_yet.split_off(&low);
     }
 
     /// The objects that a checkpoint's cut must leave in the log.
@@ -209,7 +217,7 @@ mod tests {
         intake.arrive(op(1, 0), 8, GUARDS);
         assert_eq!(ready(&mut intake), [1]);
         intake.start(Seq(1));
-        intake.finish(Seq(1), true);
+        intake.finish(Seq(1), Outcome::Done);
         assert_eq!(ready(&mut intake), [3]);
     }
 
@@ -220,8 +228,17 @@ mod tests {
         intake.start(Seq(1));
         assert_eq!(intake.arrive(op(1, 0), 8, GUARDS), Arrival::Taken);
         assert_eq!(ready(&mut intake), []);
-        intake.finish(Seq(1), true);
-        assert_eq!(intake.arrive(op(1, 0), 8, GUARDS), Arrival::Known);
+        intake.finish(Seq(1), Outcome::Done);
+        assert_eq!(intake.arrive(op(1, 0), 8, GUARDS), Arrival::Known(Outcome::Done));
+    }
+
+    #[test]
+    fn what_was_not_applied_yet_is_not_done_when_it_is_told_again() {
+        let mut intake = intake();
+        intake.arrive(op(1, 0), 8, GUARDS);
+        intake.start(Seq(1));
+        intake.finish(Seq(1), Outcome::NotYet);
+        assert_eq!(intake.arrive(op(1, 0), 8, GUARDS), Arrival::Known(Outcome::NotYet));
     }
 
     #[test]
@@ -240,7 +257,7 @@ mod tests {
         for seq in [1, 2] {
             intake.arrive(op(seq, 0), 8, GUARDS);
             intake.start(Seq(seq));
-            intake.finish(Seq(seq), true);
+            intake.finish(Seq(seq), Outcome::Done);
         }
         intake.trim(Seq(2));
         assert_eq!(intake.unfinished().count(), 1);

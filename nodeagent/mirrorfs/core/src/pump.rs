@@ -8,6 +8,7 @@ use crate::guard::Mutation;
 use crate::ids::{Body, ObjectId, Seq};
 use crate::message::{Kind, Message, Outcome};
 use crate::node::{Node, Trouble};
+use crate::resync::Phase;
 use crate::role::Role;
 use crate::time::Time;
 use crate::window::{Here, There};
@@ -43,7 +44,7 @@ impl Node {
 
     /// Operations go to the peer: for its acknowledgement, or because a resync is under way.
     fn sends(&self) -> bool {
-        let resyncing = self.resync.as_ref().is_some_and(|r| r.phase != crate::resync::Phase::Asking);
+        let resyncing = self.resync.as_ref().is_some_and(|r| r.phase != Phase::Asking);
         matches!(self.role, Role::Prim | Role::Join) || resyncing
     }
 
@@ -168,23 +169,35 @@ impl Node {
         let Some(entry) = self.window.get(seq).filter(|entry| entry.here == Here::Applying) else { return };
         let objects = (entry.op.object, entry.op.also);
         self.window.set_here(seq, if outcome == Outcome::Done { Here::Done } else { Here::Failed });
-        // The peer did it and this node could not: the peer's copy is mended from ours at once.
-        if outcome == Outcome::Refused && self.needs_both() {
-            self.window.submit(Kind::Copy, objects, Body(0), self.cfg.stall.map(|_| now));
+        if outcome != Outcome::Refused {
+            return;
         }
+        // The peer did it and this node could not: the peer's copy is mended from ours at once, or by the resync under way.
+        if self.needs_both() {
+            self.window.submit(Kind::Copy, objects, Body(0), self.cfg.stall.map(|_| now));
+        } else if let Some(resync) = self.resync.as_mut().filter(|resync| resync.phase != Phase::Asking) {
+            resync.rejoin(objects);
+        }
+    }
+
+    /// The driver wants an object of the peer's copy made like ours, or what was set aside there deleted (verification).
+    pub(crate) fn mend(&mut self, now: Time, kind: Kind, object: ObjectId, body: Body) {
+        if !matches!(self.role, Role::Prim) || self.window.len() >= self.cfg.window {
+            return self.act(Action::Reply { body, done: false });
+        }
+        self.window.submit(kind, (object, None), body, self.cfg.stall.map(|_| now));
     }
 
     fn applied_for_peer(&mut self, seq: Seq, outcome: Outcome) {
         let Some(intake) = &mut self.intake else { return };
-        let done = outcome == Outcome::Done;
         let generation = intake.generation;
         // What a copy that is being made equal lacks the ground for comes again as a whole; nobody else may miss anything.
         let target = matches!(self.role, Role::Wait(_)) && self.goal.joining != Some(generation);
-        let passed = outcome == Outcome::NotYet && target;
-        if intake.finish(seq, done || passed).is_none() {
+        let missed = outcome == Outcome::NotYet && !target;
+        if intake.finish(seq, if missed { Outcome::Refused } else { outcome }).is_none() {
             return;
         }
-        if outcome == Outcome::Refused || outcome == Outcome::NotYet && !target {
+        if outcome == Outcome::Refused || missed {
             self.trouble = self.trouble.or(Some(Trouble::Full));
         }
         self.send(Message::Acknowledgement { generation, seq, outcome });

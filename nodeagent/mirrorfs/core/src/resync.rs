@@ -7,6 +7,7 @@ use crate::ids::{Incarnation, ObjectId};
 use crate::message::{Op, Outcome};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::ids::Seq;
 
@@ -36,10 +37,14 @@ pub struct Resync {
     pub phase: Phase,
     /// Objects still to be compared.
     pub set: BTreeSet<ObjectId>,
+    /// The object that was begun last. The next one in turn follows it: what has to wait for others keeps none of them back.
+    pub last: ObjectId,
     /// The walk still names objects.
     pub walking: bool,
     /// Operations of the window that were sent as part of this.
     pub flying: BTreeMap<Seq, (ObjectId, Option<ObjectId>)>,
+    /// Of these, the copies.
+    pub copies: BTreeSet<Seq>,
     /// When the freeze, if any, began.
     pub frozen: Option<Time>,
     /// The grant that came, by the send time of what asked for it.
@@ -52,8 +57,18 @@ const COPIES: usize = 8;
 impl Resync {
     /// A new attempt.
     pub fn new(session: u32, target: Incarnation) -> Self {
-        let (set, flying) = (BTreeSet::new(), BTreeMap::new());
-        Resync { session, target, phase: Phase::Asking, set, walking: false, flying, frozen: None, granted: None }
+        Resync {
+            session,
+            target,
+            phase: Phase::Asking,
+            set: BTreeSet::new(),
+            last: ObjectId(0),
+            walking: false,
+            flying: BTreeMap::new(),
+            copies: BTreeSet::new(),
+            frozen: None,
+            granted: None,
+        }
     }
 
     /// The target is ready: compare these (`None`: walk over everything).
@@ -67,12 +82,20 @@ impl Resync {
 
     /// The next object to copy, if one may be begun.
     pub fn next_copy(&mut self) -> Option<ObjectId> {
-        if self.phase == Phase::Copying && self.flying.len() < COPIES { self.set.pop_first() } else { None }
+        if self.phase != Phase::Copying || self.copies.len() >= COPIES {
+            return None;
+        }
+        let after = (Bound::Excluded(self.last), Bound::Unbounded);
+        let next = self.set.range(after).next().or(self.set.first()).copied()?;
+        self.set.remove(&next);
+        self.last = next;
+        Some(next)
     }
 
     /// The copy of an object is on its way.
     pub fn begun(&mut self, seq: Seq, object: ObjectId) {
         self.flying.insert(seq, (object, None));
+        self.copies.insert(seq);
     }
 
     /// An operation was sent to the target.
@@ -82,13 +105,19 @@ impl Resync {
 
     /// The target answered. What it could not apply rejoins the set, and the freeze is off.
     pub fn answered(&mut self, seq: Seq, outcome: Outcome, not_yet_counts: bool) {
+        self.copies.remove(&seq);
         let Some((object, also)) = self.flying.remove(&seq) else { return };
         if outcome == Outcome::NotYet && not_yet_counts {
-            self.set.insert(object);
-            self.set.extend(also);
-            self.phase = Phase::Copying;
-            self.frozen = None;
+            self.rejoin((object, also));
         }
+    }
+
+    /// These are to be compared again, and the freeze is off.
+    pub fn rejoin(&mut self, (object, also): (ObjectId, Option<ObjectId>)) {
+        self.set.insert(object);
+        self.set.extend(also);
+        self.phase = Phase::Copying;
+        self.frozen = None;
     }
 
     /// Whether every object is known to be equal, apart from what still travels.
@@ -121,6 +150,24 @@ mod tests {
             resync.begun(Seq(begun), object);
         }
         assert_eq!((begun, resync.set.len()), (8, 12));
+    }
+
+    #[test]
+    fn objects_take_turns_and_operations_of_the_application_keep_no_copy_back() {
+        let mut resync = copying(20);
+        for seq in 0..100 {
+            let kind = crate::message::Kind::Change;
+            let (object, body) = (ObjectId(seq.into()), crate::ids::Body(1));
+            resync.sent(Op { seq: Seq(1_000 + seq), after: Seq(0), kind, object, also: None, body });
+        }
+        let mut order = Vec::new();
+        for seq in 1..=30 {
+            let object = resync.next_copy().expect("one that waits");
+            resync.begun(Seq(seq), object);
+            resync.answered(Seq(seq), Outcome::NotYet, true);
+            order.push(object.0);
+        }
+        assert_eq!(order, (1..20).chain(0..11).collect::<Vec<_>>());
     }
 
     #[test]

@@ -140,6 +140,13 @@ impl Window {
         before.filter_map(|seq| self.entries.get(seq))
     }
 
+    /// The last unfinished copy before `seq` on its object; 0: none. What is read for a copy must not be written over what
+    /// comes after it, also where nothing else about the object's order has to be told.
+    pub fn copy_before(&self, seq: Seq) -> Seq {
+        let copy = self.before(seq).find(|before| before.op.kind == Kind::Copy);
+        copy.map(|entry| entry.op.seq).unwrap_or_default()
+    }
+
     /// Whether everything before `seq` on its object is done here (a copy only counts once it is read, that is sent).
     ///
     /// What is done was in turn itself, so the nearest one speaks for all before it; only a purge waits for nobody.

@@ -128,6 +128,9 @@ pub struct Config {
     pub threads: usize,
     /// Where a load balancer's probe is answered; nowhere if left out.
     pub probe: Option<Probe>,
+    /// How fast a resync or a verification may send, bytes a second; 0: as fast as it goes.
+    #[serde(default)]
+    pub resync_bytes_per_second: u64,
     /// Where Prometheus metrics are served over HTTP; nowhere if left out.
     pub metrics: Option<SocketAddr>,
 }
@@ -166,7 +169,7 @@ impl Config {
         if uuid("member.uid", &self.member.uid)? == uuid("peer.uid", &self.peer.uid)? {
             return Err("peer.uid: the same as member.uid".into());
         }
-        if self.directories.is_empty() || self.directories.len() > usize::from(u16::MAX) {
+        if self.directories.is_empty() || self.directories.len() >= usize::from(crate::wire::PURGE) {
             return Err("directories: name at least one".into());
         }
         if let Some(directory) = self.directories.iter().find(|directory| !directory.path.is_absolute()) {

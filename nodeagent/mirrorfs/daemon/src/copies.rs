@@ -1,25 +1,28 @@
 //! This machine's copies: the replicated directories below their mounts, and the mark that ties them to the state file.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use mirror_core::durable::DataMark;
+use mirror_core::ids::ObjectId;
 use mirrorfs_fs::apply::Applier;
 use mirrorfs_fs::exclude::Exclude;
-use mirrorfs_fs::tree::{HIDDEN, Tree};
-use mirrorfs_net::frame::Refused;
-use rustix::fs::{Mode, OFlags};
+use mirrorfs_fs::tree::{HIDDEN, Tree, file_type, statx};
+use mirrorfs_sync::object::Object;
+use mirrorfs_sync::target::Target;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::Config;
-use crate::resync::target::Target;
 use crate::under;
 
 /// All replicated directories of a mirror, in the configuration's order.
 pub struct Copies {
     pub trees: Vec<Arc<Tree>>,
-    pub appliers: Vec<Applier>,
-    target: Target,
+    pub appliers: Vec<Arc<Applier>>,
+    /// What makes them equal to the peer's.
+    pub target: Target,
 }
 
 impl Copies {
@@ -32,18 +35,31 @@ impl Copies {
         for (number, directory) in config.directories.iter().enumerate() {
             trees.push(Arc::new(under::open(&config.state, number, &directory.path)?));
         }
-        let appliers = trees.iter().cloned().map(Applier::new).collect();
-        let excludes = config.directories.iter().map(|d| Exclude::new(d.exclude.iter().map(String::as_str)));
-        let target = Target::new(trees.clone(), excludes.collect::<Result<_, _>>()?);
+        let appliers: Vec<_> = trees.iter().cloned().map(|tree| Arc::new(Applier::new(tree))).collect();
+        let mut sides = Vec::new();
+        for (directory, applier) in config.directories.iter().zip(&appliers) {
+            sides.push((applier.clone(), Exclude::new(directory.exclude.iter().map(String::as_str))?));
+        }
+        let target = Target::new(sides).map_err(|errno| format!("the hidden folder of a copy: {errno}"))?;
         Ok(Copies { trees, appliers, target })
     }
 
-    /// A piece of a resync.
-    ///
-    /// # Errors
-    /// It can't be read.
-    pub fn piece(&self, payload: &[u8], answer: &mut Vec<u8>) -> Result<(), Refused> {
-        self.target.answer(payload, answer)
+    /// How many bytes are in use on the file systems of the copies.
+    pub fn bytes_in_use(&self) -> u64 {
+        let mut counted = BTreeSet::new();
+        let roots = self.trees.iter().map(|tree| tree.root());
+        let fresh = roots.filter(|root| rustix::fs::fstat(root).is_ok_and(|stat| counted.insert(stat.st_dev)));
+        let used = |root| rustix::fs::fstatvfs(root).map(|stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize);
+        fresh.filter_map(|root| used(root).ok()).sum()
+    }
+
+    /// How many bytes a file takes on the disk; 0 for what is gone, and for a directory.
+    pub fn bytes_of(&self, object: ObjectId) -> u64 {
+        let find = |Object { tree, id }| {
+            let fd = self.trees.get(usize::from(tree))?.open_id(id, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
+            statx(fd.as_fd()).ok().filter(|stat| file_type(stat) == FileType::RegularFile)
+        };
+        Object::from_core(object).and_then(find).map_or(0, |stat| stat.stx_blocks * 512)
     }
 
     /// Lets go of what a secondary keeps open, and sets all times that still wait: before this copy is mounted.

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use mirror_core::difflog::Image;
 use mirror_core::durable::Durable;
 use mirror_core::ids::{Body, Generation, NodeId, ObjectId, Seq};
-use mirror_core::message::{Frame, Kind, Message, Op, Outcome};
+use mirror_core::message::{Frame, Message, Op, Outcome};
 use mirror_core::{Action, Event, Node, Record, RoleName, Time};
 
 use crate::clock;
+use crate::lines::Open;
 use crate::log;
 use crate::status::{Status, role_name};
 
@@ -32,7 +33,16 @@ const SYNC_PATIENCE: u32 = 6;
 pub struct Sending {
     pub generation: Generation,
     pub low: Seq,
+    /// What the peer must have applied before it; 0: the inodes' locks see to its order.
+    pub after: Seq,
     pub op: Op,
+}
+
+/// A copy that the core wants at the peer, and the resync that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Copying {
+    pub sending: Sending,
+    pub session: Option<u32>,
 }
 
 /// Where a FUSE thread finds what the core wants of it.
@@ -106,10 +116,9 @@ pub enum Order {
     Leave,
 }
 
-/// What the source of a resync does.
+/// What is compared.
 #[derive(Debug)]
 pub enum Task {
-    Copy(Sending),
     Walk { session: u32 },
     Compare,
 }
@@ -124,6 +133,7 @@ pub struct Hands {
     pub orders: Sender<Order>,
     pub gate: Sender<Option<Time>>,
     pub tasks: Sender<Task>,
+    pub copies: Sender<Copying>,
 }
 
 /// What lies behind the lock.
@@ -135,7 +145,7 @@ pub struct Inner {
     pub mount: u64,
     pub status: Status,
     wake: Time,
-    shown: Option<(RoleName, Generation, bool)>,
+    shown: Option<(RoleName, Generation, Option<u32>)>,
     /// The status that watchers were woken for.
     told: u64,
     /// Who waits for the last order's end.
@@ -153,6 +163,8 @@ pub struct Driver {
     mounted: AtomicBool,
     cgroups: Mutex<Vec<PathBuf>>,
     hands: Hands,
+    /// What is at work for a resync or a verification.
+    pub open: Open,
     pub peer: NodeId,
 }
 
@@ -179,6 +191,7 @@ impl Driver {
             mounted: AtomicBool::new(false),
             cgroups: Mutex::default(),
             hands,
+            open: Open::default(),
             peer,
         }
     }
@@ -279,10 +292,18 @@ impl Driver {
     fn send(&self, inner: &mut Inner, frame: Frame) {
         match frame.message {
             Message::Operation { generation, low, op } => {
-                let sending = Sending { generation, low, op };
-                match op.kind {
-                    Kind::Change | Kind::Sync => on_desk(inner, op.body, |desk| desk.send = Some(sending)),
-                    Kind::Copy | Kind::Purge => drop(self.hands.tasks.send(Task::Copy(sending))),
+                let session = inner.node.resync().map(|resync| resync.session);
+                let after = match (session, op.after) {
+                    (_, Seq(0)) => Seq(0),
+                    // Nobody waits for the target before an inode's lock is given back: all of an object's order is told.
+                    (Some(_), after) => after,
+                    (None, _) => inner.node.window().copy_before(op.seq),
+                };
+                let sending = Sending { generation, low, after, op };
+                if op.body == Body(0) {
+                    let _ = self.hands.copies.send(Copying { sending, session });
+                } else {
+                    on_desk(inner, op.body, |desk| desk.send = Some(sending));
                 }
             }
             Message::Acknowledgement { generation, seq, outcome } => {
@@ -302,11 +323,14 @@ impl Driver {
         if before < until {
             self.admission.notify_all();
         }
-        let shown = (inner.node.role(), inner.node.epoch(), inner.node.resync().is_some());
+        let session = inner.node.resync().map(|resync| resync.session);
+        let shown = (inner.node.role(), inner.node.epoch(), session);
         let changed = inner.shown.replace(shown) != Some(shown);
         if changed {
             let (role, generation) = (format!("{:?}", shown.0), inner.node.generation().0);
-            log::info("role", &[("role", &role), ("generation", &generation), ("resync", &shown.2)]);
+            log::info("role", &[("role", &role), ("generation", &generation), ("resync", &session.is_some())]);
+            // What was at work for the state before is over.
+            self.open.end();
             inner.status.changed(now);
             // Whoever waits for an answer that will not come looks again.
             inner.arrivals.values().for_each(|arrival| arrival.thread.unpark());

@@ -29,6 +29,7 @@ pub struct Queues {
     pub orders: Receiver<crate::driver::Order>,
     pub gate: Receiver<Option<mirror_core::Time>>,
     pub tasks: Receiver<crate::driver::Task>,
+    pub copies: Receiver<crate::driver::Copying>,
 }
 
 /// Queues, before anybody works on them.
@@ -44,8 +45,9 @@ pub fn queues() -> (Hands, Queues) {
     let (orders, ordered) = pair();
     let (gate, gates) = pair();
     let (tasks, tasked) = pair();
+    let (copies, copied) = pair();
     (
-        Hands { state, log, flush, witness, control, orders, gate, tasks },
+        Hands { state, log, flush, witness, control, orders, gate, tasks, copies },
         Queues {
             state: states,
             log: logs,
@@ -55,6 +57,7 @@ pub fn queues() -> (Hands, Queues) {
             orders: ordered,
             gate: gates,
             tasks: tasked,
+            copies: copied,
         },
     )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mirror_core::config::Acknowledgement;
-use mirror_core::ids::{Body, Generation, Incarnation, Seq};
+use mirror_core::ids::{Body, Generation, Incarnation, ObjectId, Seq};
 use mirror_core::message::{Frame, Kind, Message, Op, Outcome};
 use mirror_core::{Event, RoleName};
 use mirrorfs_fs::codec;
@@ -13,6 +13,7 @@ use mirrorfs_net::frame::{Header, Refused};
 use mirrorfs_net::hello::Hello;
 use mirrorfs_net::server::{Serve, Verdict};
 use mirrorfs_sync::object::{Object, changed};
+use mirrorfs_sync::target::Verdict as TargetVerdict;
 use rustix::io::Errno;
 
 use crate::copies::Copies;
@@ -20,6 +21,8 @@ use crate::driver::Driver;
 use crate::log;
 use crate::session::{disk_failed, is_full};
 use crate::wire;
+
+type Read<'p> = (Work<'p>, Kind, (ObjectId, Option<ObjectId>));
 
 /// The peer's counterpart on this machine.
 pub struct Intake {
@@ -33,14 +36,43 @@ impl Intake {
         Frame { node: self.driver.peer, from: Incarnation { boot: peer.boot, process: peer.process }, message }
     }
 
-    /// Changes this copy. The errno, where the file system itself refused, is for the application on the other machine.
-    fn apply(&self, tree: u16, op: &FileOp<'_>) -> (Outcome, Option<Errno>) {
-        let applier = &self.copies.appliers[usize::from(tree)];
-        // What a copy between files builds on may not be equal yet.
-        let target = matches!(op, FileOp::Copy { .. }) && self.driver.lock().node.role() == RoleName::Wait;
-        if target {
-            return (Outcome::NotYet, None);
+    /// What a frame asks for, as the core's kind and objects too.
+    fn read<'p>(&self, place: u16, fields: &'p [u8]) -> Result<Read<'p>, String> {
+        let malformed = |error: &dyn std::fmt::Display| error.to_string();
+        match place {
+            wire::PURGE => Ok((Work::Purge, Kind::Purge, (ObjectId(0), None))),
+            wire::COPY => {
+                let object = mirrorfs_sync::object_of(fields).map_err(|error| malformed(&error))?;
+                Ok((Work::Copy(fields), Kind::Copy, (object.into(), None)))
+            }
+            tree if usize::from(tree) >= self.copies.appliers.len() => {
+                Err(format!("directory number {tree} is not configured here"))
+            }
+            tree => {
+                let op = codec::decode(fields).map_err(|error| malformed(&error))?;
+                let kind = if matches!(op, FileOp::Sync { .. }) { Kind::Sync } else { Kind::Change };
+                let object = |id| Object { tree, id }.into();
+                let (id, also) = changed(&op);
+                Ok((Work::Change(tree, op), kind, (object(id), also.map(object))))
+            }
         }
+    }
+
+    /// Changes this copy. The errno, where the file system itself refused, is for the application on the other machine.
+    fn apply(&self, generation: Generation, work: &Work<'_>) -> (Outcome, Option<Errno>) {
+        let (tree, op) = match work {
+            Work::Copy(body) => return (told(&self.copies.target.copy(body)), None),
+            Work::Purge => return (told(&self.copies.target.purge()), None),
+            Work::Change(tree, op) => (*tree, op),
+        };
+        let waits = {
+            let inner = self.driver.lock();
+            inner.node.role() == RoleName::Wait && inner.node.durable().joining != Some(generation)
+        };
+        if waits {
+            return (told(&self.copies.target.change(tree, op)), None);
+        }
+        let applier = &self.copies.appliers[usize::from(tree)];
         let done = applier.apply(op).and_then(|()| match self.acknowledgement {
             Acknowledgement::Disk => applier.harden(op),
             Acknowledgement::Memory => Ok(()),
@@ -56,8 +88,7 @@ impl Intake {
             Err(errno) if is_full(errno) => (Outcome::Refused, Some(errno)),
             // The copies differ in what the operation names.
             Err(Errno::STALE) => (Outcome::NotYet, None),
-            // A resync's target may lack what makes the operation sensible; a secondary refuses what its primary would.
-            Err(_) if self.driver.lock().node.role() == RoleName::Wait => (Outcome::NotYet, None),
+            // A secondary refuses what its primary would.
             Err(errno) => (Outcome::Done, Some(errno)),
         }
     }
@@ -65,37 +96,22 @@ impl Intake {
 
 impl Serve for Intake {
     fn operation(&self, peer: &Hello, header: &Header, payload: &[u8]) -> Verdict {
-        let tree = header.flags;
-        let Some((low, fields)) = payload.split_first_chunk::<8>() else { return Verdict::Refused(Refused::Payload) };
-        if usize::from(tree) >= self.copies.appliers.len() {
-            log::error("operation for a directory that is not configured", &[("directory", &tree)]);
+        let Some((low, after, fields)) = wire::split_operation(payload) else {
             return Verdict::Refused(Refused::Payload);
-        }
+        };
         let (generation, seq) = (Generation(header.generation), Seq(header.sequence));
-        let copied = fields == COPIED;
-        let op = match codec::decode(fields) {
-            _ if copied => None,
-            Ok(op) => Some(op),
-            Err(malformed) => {
-                log::error("operation refused", &[("reason", &malformed)]);
+        let (work, kind, objects) = match self.read(header.flags, fields) {
+            Ok(read) => read,
+            Err(reason) => {
+                log::error("operation refused", &[("reason", &reason)]);
                 return Verdict::Refused(Refused::Payload);
             }
         };
-        let object = |id| Object { tree, id }.into();
-        let (kind, id, also) = match &op {
-            Some(op) => {
-                let kind = if matches!(op, FileOp::Sync { .. }) { Kind::Sync } else { Kind::Change };
-                let (id, also) = changed(op);
-                (kind, object(id), also.map(object))
-            }
-            None => (Kind::Purge, mirror_core::ids::ObjectId(0), None),
-        };
-        let core = Op { seq, after: Seq(0), kind, object: id, also, body: Body(0) };
-        let message = Message::Operation { generation, low: Seq(u64::from_le_bytes(*low)), op: core };
+        let core = Op { seq, after, kind, object: objects.0, also: objects.1, body: Body(0) };
+        let message = Message::Operation { generation, low, op: core };
         let errno = std::cell::Cell::new(None);
         let answer = self.driver.receive(self.frame(peer, message), (generation, seq), || {
-            let Some(op) = &op else { return Outcome::Done };
-            let (outcome, refused) = self.apply(tree, op);
+            let (outcome, refused) = self.apply(generation, &work);
             errno.set(refused);
             outcome
         });
@@ -129,9 +145,22 @@ impl Serve for Intake {
         if !takes {
             return Err(Refused::Generation { expected, found: header.generation });
         }
-        self.copies.piece(payload, answer)
+        answer.extend(self.copies.target.answer(payload));
+        Ok(())
     }
 }
 
-/// In place of an operation: everything before it in this resync has arrived.
-pub const COPIED: &[u8] = b"";
+/// What an operation's frame asks for.
+enum Work<'p> {
+    Change(u16, FileOp<'p>),
+    Copy(&'p [u8]),
+    Purge,
+}
+
+/// What the core is told of a resync's step; people are told what no repetition will mend.
+fn told(verdict: &TargetVerdict) -> Outcome {
+    if let (Outcome::Refused | Outcome::DiskError, Some(why)) = (verdict.outcome, &verdict.why) {
+        log::error("this copy can't be made equal", &[("reason", why)]);
+    }
+    verdict.outcome
+}

@@ -18,7 +18,7 @@ use crate::copies::Copies;
 use crate::driver::{Driver, Order};
 use crate::log;
 use crate::metrics::Metrics;
-use crate::resync::limbo;
+use crate::resync::Resync;
 use crate::session::Replicator;
 use crate::status::Wish;
 
@@ -32,7 +32,7 @@ pub struct Machine {
     pub copies: Arc<Copies>,
     pub metrics: Arc<Metrics>,
     pub call: Call,
-    pub mounted: Arc<crate::resync::source::Mounted>,
+    pub resync: Arc<Resync>,
     pub served: Vec<Served>,
 }
 
@@ -107,12 +107,13 @@ impl Machine {
 
     fn try_to_mount(&mut self, mount: u64) -> Result<(), String> {
         self.copies.leave_second().map_err(|errno| format!("setting times: {errno}"))?;
+        self.copies.target.empty().map_err(|errno| format!("emptying the hidden folder: {errno}"))?;
         for (number, (directory, tree)) in self.config.directories.iter().zip(&self.copies.trees).enumerate() {
-            limbo::empty(tree).map_err(|errno| format!("emptying the hidden folder: {errno}"))?;
             let exclude = Exclude::new(directory.exclude.iter().map(String::as_str))?;
             let replicator = Replicator {
                 driver: self.driver.clone(),
                 metrics: self.metrics.clone(),
+                resync: self.resync.clone(),
                 call: self.call.clone(),
                 tree: number as u16,
                 mount,
@@ -124,14 +125,14 @@ impl Machine {
             self.served.push(served);
         }
         self.driver.set_mounted(true);
-        self.mounted.set(self.served.iter().map(|served| served.mirror().clone()).collect());
+        self.resync.mounted(self.served.iter().map(|served| served.mirror().clone()).collect());
         Ok(())
     }
 
     /// Ends the mounts at once: what is held or comes later gets an error.
     fn unmount(&mut self) {
         self.driver.set_mounted(false);
-        self.mounted.set(Vec::new());
+        self.resync.mounted(Vec::new());
         for (number, served) in self.served.drain(..).enumerate() {
             match served.abort(END) {
                 Ok(true) => {}
@@ -143,7 +144,7 @@ impl Machine {
 
     /// Takes the mounts away in good order, at the process' end.
     fn leave(&mut self) {
-        self.mounted.set(Vec::new());
+        self.resync.mounted(Vec::new());
         for (number, served) in self.served.drain(..).enumerate() {
             if let Err(errno) = served.stop(END) {
                 log::error("unmounting", &[("directory", &number), ("reason", &errno)]);

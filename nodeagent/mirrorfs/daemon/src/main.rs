@@ -13,6 +13,7 @@ mod gate;
 mod hands;
 mod http;
 mod intake;
+mod lines;
 mod log;
 mod machine;
 mod metrics;

@@ -11,8 +11,8 @@ use mirrorfs_fs::op::Op;
 use mirrorfs_net::server::Server;
 
 use crate::clock;
-use crate::driver::Driver;
 use crate::http::{self, Answer};
+use crate::resync::Resync;
 use crate::status::role_name;
 
 /// Upper bounds of the histograms' buckets, microseconds.
@@ -78,6 +78,7 @@ pub struct Metrics {
     pub round_trip: Histogram,
     pub bytes_sent: AtomicU64,
     pub resync_bytes: AtomicU64,
+    pub resync_received: AtomicU64,
     pub resync_objects: AtomicU64,
     pub errors: AtomicU64,
     pub reconnects: AtomicU64,
@@ -91,7 +92,7 @@ impl Metrics {
         }
     }
 
-    fn print(&self, driver: &Driver, server: &Server) -> String {
+    fn print(&self, resync: &Resync, server: &Server) -> String {
         let mut out = String::new();
         let name = "farmstead_mirrorfs_operation_seconds";
         head(&mut out, name, "histogram", "Changing operations of the application, from request to answer.");
@@ -104,7 +105,8 @@ impl Metrics {
         let counters = server.counters();
         for (name, help, counter) in [
             ("sent_bytes_total", "Bytes of operations sent to the peer.", &self.bytes_sent),
-            ("resync_sent_bytes_total", "Bytes sent by resyncs.", &self.resync_bytes),
+            ("resync_sent_bytes_total", "Bytes sent by resyncs: questions and bodies.", &self.resync_bytes),
+            ("resync_received_bytes_total", "Bytes of answers to a resync's questions.", &self.resync_received),
             ("resync_objects_total", "Objects that resyncs made equal.", &self.resync_objects),
             ("errors_total", "Operations that failed on this copy or could not be answered.", &self.errors),
             ("reconnects_total", "Data connections made.", &self.reconnects),
@@ -119,7 +121,7 @@ impl Metrics {
             head(&mut out, &name, "counter", help);
             let _ = writeln!(out, "{name} {}", counter.load(Ordering::Relaxed));
         }
-        gauges(&mut out, driver);
+        gauges(&mut out, resync);
         out
     }
 }
@@ -128,8 +130,10 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn gauges(out: &mut String, driver: &Driver) {
-    let inner = driver.lock();
+fn gauges(out: &mut String, made: &Resync) {
+    let out_of_sync = made.out_of_sync();
+    let progress = made.progress().map(|(progress, _)| progress);
+    let inner = made.driver.lock();
     let node = &inner.node;
     let name = "farmstead_mirrorfs_role";
     head(out, name, "gauge", "1 for the present role.");
@@ -139,7 +143,8 @@ fn gauges(out: &mut String, driver: &Driver) {
     let now = clock::now();
     let lease = node.serves_until().map_or(0.0, |until| (until.0.saturating_sub(now.0).max(0) as f64 / 1e3).min(1e9));
     let resync = node.resync();
-    let left = resync.map_or(0, |resync| resync.set.len() + resync.flying.len());
+    let left = resync.map_or(0, |resync| resync.set.len() + resync.copies.len());
+    let remaining = resync.zip(progress).and_then(|(core, progress)| progress.remaining(left as u64, core.walking));
     for (name, help, value) in [
         ("generation", "The generation on disk.", node.generation().0 as f64),
         ("serving", "1 while file operations are answered.", f64::from(u8::from(lease > 0.0))),
@@ -151,7 +156,22 @@ fn gauges(out: &mut String, driver: &Driver) {
             node.touched().map_or(-1.0, |touched| touched.len() as f64),
         ),
         ("resync_running", "1 while the peer is made equal.", f64::from(u8::from(resync.is_some()))),
-        ("resync_left_objects", "Objects still to be compared.", left as f64),
+        (
+            "out_of_sync_bytes",
+            "Bytes of data that may differ: the files that the difference log, or the resync under way, names.",
+            out_of_sync as f64,
+        ),
+        ("resync_left_objects", "Objects that are known to be compared still.", left as f64),
+        (
+            "resync_remaining_seconds",
+            "How much longer the resync takes at the rate so far; -1 where nothing can be said.",
+            remaining.map_or(-1.0, |time| time.as_secs_f64()),
+        ),
+        (
+            "resync_compared_inodes",
+            "Inodes that the present resync's walk has compared.",
+            resync.and(progress).map_or(0.0, |progress| progress.compared as f64),
+        ),
         (
             "halted",
             "1 while roles are frozen and a person has to decide.",
@@ -171,12 +191,12 @@ fn gauges(out: &mut String, driver: &Driver) {
 pub fn serve(
     address: SocketAddr,
     metrics: Arc<Metrics>,
-    driver: Arc<Driver>,
+    resync: Arc<Resync>,
     server: Arc<Server>,
 ) -> Result<(), String> {
     http::serve("metrics", address, move |path| match path {
         "/metrics" => {
-            Answer { status: "200 OK", kind: "text/plain; version=0.0.4", body: metrics.print(&driver, &server) }
+            Answer { status: "200 OK", kind: "text/plain; version=0.0.4", body: metrics.print(&resync, &server) }
         }
         _ => Answer::nothing(),
     })

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use mirror_core::Event;
 use mirror_core::ids::{Generation, Incarnation, Seq};
 use mirror_core::message::{Frame, Kind, Message, Outcome};
-use mirror_core::{Event, RoleName};
 use mirrorfs_fs::codec;
 use mirrorfs_fs::op::Op;
 use mirrorfs_fs::replicate::{Replicate, Session};
@@ -24,6 +24,8 @@ use rustix::io::Errno;
 use crate::driver::{Driver, Inner, Sending, body};
 use crate::log;
 use crate::metrics::Metrics;
+use crate::resync::Resync;
+use crate::wire;
 
 /// How long a thread waits before it calls the peer again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -32,6 +34,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Replicator {
     pub driver: Arc<Driver>,
     pub metrics: Arc<Metrics>,
+    pub resync: Arc<Resync>,
     pub call: Call,
     pub tree: u16,
     pub mount: u64,
@@ -45,6 +48,7 @@ impl Replicate for Replicator {
         Ok(Box::new(Worker {
             driver: self.driver.clone(),
             metrics: self.metrics.clone(),
+            resync: self.resync.clone(),
             call: self.call.clone(),
             tree: self.tree,
             durable: self.durable.clone(),
@@ -63,6 +67,7 @@ impl Replicate for Replicator {
 struct Worker {
     driver: Arc<Driver>,
     metrics: Arc<Metrics>,
+    resync: Arc<Resync>,
     call: Call,
     tree: u16,
     durable: Option<Arc<Tree>>,
@@ -216,7 +221,6 @@ impl Worker {
                 driver.step(&mut inner, Event::Applied { generation, seq, outcome: Outcome::Done });
                 continue;
             }
-            let alone = inner.node.role() == RoleName::Alone;
             inner = match self.duty {
                 None => driver.wait(inner, self.desk, None),
                 Some(sending) => {
@@ -228,8 +232,7 @@ impl Worker {
                     match answer {
                         Ok(None) => inner,
                         Ok(Some(answer)) => self.feed(driver, inner, &sending, answer, stage),
-                        // The target of a resync: what it missed is compared again.
-                        Err(_) if alone => self.feed(driver, inner, &sending, Answer::NotYet, stage),
+                        // Sent again, under its number: nothing that was given up may arrive late.
                         Err(_) => driver.wait(inner, self.desk, Some(PAUSE)),
                     }
                 }
@@ -246,7 +249,7 @@ impl Worker {
         }
         let caller = self.caller.as_mut().ok_or(Broken::Closed)?;
         self.fields.clear();
-        self.fields.extend(sending.low.0.to_le_bytes());
+        self.fields.extend(wire::operation_head(sending.low, sending.after));
         let data = codec::encode(op, &mut self.fields);
         self.metrics.bytes_sent.fetch_add((self.fields.len() + data.len()) as u64, Ordering::Relaxed);
         self.sent = Instant::now();
@@ -303,6 +306,9 @@ impl Worker {
             // Done here at the same time: the copies differ.
             Answer::Refused(_) => Outcome::NotYet,
         };
+        if outcome == Outcome::NotYet {
+            self.resync.refused(sending.op.objects());
+        }
         let from = match &self.caller {
             Some(caller) => Incarnation { boot: caller.peer().boot, process: caller.peer().process },
             None => inner.node.resync().map(|resync| resync.target).unwrap_or_default(),

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::driver::Driver;
 use crate::hands::spawn;
 use crate::log;
+use crate::resync::Resync;
 
 /// The version of the messages.
 pub const VERSION: u64 = 1;
@@ -55,11 +56,18 @@ enum Request {
     Cgroups { paths: Vec<PathBuf> },
 }
 
+/// Whom the socket speaks for.
+#[derive(Clone)]
+pub struct Parts {
+    pub driver: Arc<Driver>,
+    pub resync: Arc<Resync>,
+}
+
 /// Listens for as long as the process lives.
 ///
 /// # Errors
 /// A sentence that names the socket.
-pub fn listen(path: &Path, driver: Arc<Driver>) -> Result<(), String> {
+pub fn listen(path: &Path, parts: &Parts) -> Result<(), String> {
     let told = |error: std::io::Error| format!("control socket {}: {error}", path.display());
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(told(error)),
@@ -67,10 +75,11 @@ pub fn listen(path: &Path, driver: Arc<Driver>) -> Result<(), String> {
     }
     let listener = UnixListener::bind(path).map_err(told)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(told)?;
+    let parts = parts.clone();
     spawn("control", move || {
         for socket in listener.incoming().flatten() {
-            let driver = driver.clone();
-            if let Err(reason) = spawn("asker", move || converse(&driver, socket)) {
+            let parts = parts.clone();
+            if let Err(reason) = spawn("asker", move || converse(&parts, socket)) {
                 log::error("a control connection was refused", &[("reason", &reason)]);
             }
         }
@@ -78,18 +87,18 @@ pub fn listen(path: &Path, driver: Arc<Driver>) -> Result<(), String> {
 }
 
 /// One connection's life.
-fn converse(driver: &Driver, socket: UnixStream) {
+fn converse(parts: &Parts, socket: UnixStream) {
     let Ok(reader) = socket.try_clone() else { return };
     let mut agent = false;
     // A caller that is gone needs no answer.
-    let _ = exchange(driver, BufReader::new(reader), &socket, &mut agent);
+    let _ = exchange(parts, BufReader::new(reader), &socket, &mut agent);
     if agent {
-        agent_came(driver, false);
+        agent_came(&parts.driver, false);
     }
 }
 
 fn exchange(
-    driver: &Driver,
+    parts: &Parts,
     mut reader: BufReader<UnixStream>,
     mut socket: &UnixStream,
     agent: &mut bool,
@@ -104,13 +113,13 @@ fn exchange(
             Ok(Envelope { version, .. }) if version != VERSION => {
                 say(&mut socket, &refusal(&format!("version {version} is not spoken here, {VERSION} is")))?;
             }
-            Ok(Envelope { request: Request::Watch, .. }) => return watch(driver, socket),
+            Ok(Envelope { request: Request::Watch, .. }) => return watch(parts, socket),
             Ok(Envelope { request, .. }) => {
                 let first = matches!(request, Request::Agent) && !std::mem::replace(agent, true);
                 if first {
-                    agent_came(driver, true);
+                    agent_came(&parts.driver, true);
                 }
-                say(&mut socket, &answer(driver, request))?;
+                say(&mut socket, &answer(parts, request))?;
             }
         }
     }
@@ -131,19 +140,25 @@ fn refusal(reason: &str) -> Value {
     json!({"version": VERSION, "ok": false, "error": reason})
 }
 
-fn status(driver: &Driver, inner: &crate::driver::Inner) -> Value {
-    json!({"version": VERSION, "ok": true, "status": inner.status.show(&inner.node, driver.mounted())})
+fn shown(parts: &Parts) -> Value {
+    // Asks a disk, so not with the core's lock.
+    let progress = parts.resync.progress();
+    let inner = parts.driver.lock();
+    inner.status.show(&inner.node, parts.driver.mounted(), progress)
 }
 
-fn watch(driver: &Driver, mut socket: &UnixStream) -> std::io::Result<()> {
+/// With what takes time to find out, and what changes all the time.
+fn status(parts: &Parts) -> Value {
+    let mut shown = shown(parts);
+    shown["outOfSyncBytes"] = parts.resync.out_of_sync().into();
+    json!({"version": VERSION, "ok": true, "status": shown})
+}
+
+fn watch(parts: &Parts, mut socket: &UnixStream) -> std::io::Result<()> {
     let mut seen = None;
     loop {
-        let shown = {
-            let inner = driver.news(seen);
-            seen = Some(inner.status.version);
-            status(driver, &inner)
-        };
-        say(&mut socket, &shown)?;
+        seen = Some(parts.driver.news(seen).status.version);
+        say(&mut socket, &json!({"version": VERSION, "ok": true, "status": shown(parts)}))?;
     }
 }
 
@@ -155,10 +170,11 @@ fn agent_came(driver: &Driver, came: bool) {
     }
 }
 
-fn answer(driver: &Driver, request: Request) -> Value {
+fn answer(parts: &Parts, request: Request) -> Value {
+    let driver = &parts.driver;
     let id = |text: &str| uuid(text).ok_or_else(|| format!("{text:?} is no UUID"));
     let order = match request {
-        Request::Status | Request::Watch | Request::Agent => return status(driver, &driver.lock()),
+        Request::Status | Request::Watch | Request::Agent => return status(parts),
         Request::ApplicationStopped => {
             driver.tell(Event::ApplicationStopped);
             return json!({"version": VERSION, "ok": true});

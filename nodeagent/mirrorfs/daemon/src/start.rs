@@ -1,6 +1,6 @@
 //! A daemon's life: what it finds, the core made of that, the threads around it, and its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mirror_core::ids::{Incarnation, NodeId};
@@ -18,7 +18,7 @@ use crate::hands::{self, spawn};
 use crate::intake::Intake;
 use crate::machine::Machine;
 use crate::metrics::{self, Metrics};
-use crate::resync::source::{Mounted, Source};
+use crate::resync::{self, Resync};
 use crate::{clock, control, gate, log, probe, socket, under};
 
 /// How long connecting to the peer may take.
@@ -104,8 +104,9 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
         tls: identity.server().map_err(|error| format!("tls: {error}"))?,
         hello,
         peer: peer.0,
-        // Data, control and resync, and as many again that are on their way out.
-        connections: 2 * (config.threads * config.directories.len() + 4),
+        // Operations, messages, copies and questions, and as many again that are on their way out.
+        connections: 2
+            * (config.threads * config.directories.len() + 2 + 2 * resync::THREADS + mirrorfs_sync::source::LINES),
         report: Box::new(|from, broken| {
             log::error("connection refused or lost", &[("peer", from), ("reason", broken)]);
         }),
@@ -115,8 +116,10 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
         .map_err(|error| format!("{}: {error}", config.member.address))?;
     log::info("listening", &[("address", &server.address())]);
     let metrics = Arc::new(Metrics::default());
+    let rate = config.resync_bytes_per_second;
+    let resync = Arc::new(Resync::new(driver.clone(), metrics.clone(), copies.clone(), (call.clone(), rate)));
     if let Some(address) = config.metrics {
-        metrics::serve(address, metrics.clone(), driver.clone(), Arc::new(server))?;
+        metrics::serve(address, metrics.clone(), resync.clone(), Arc::new(server))?;
     } else {
         // It listens as long as the process lives.
         std::mem::forget(server);
@@ -124,14 +127,13 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     if let Some(probe) = &config.probe {
         probe::serve(probe, driver.clone())?;
     }
-    let mounted = Arc::new(Mounted::default());
     let mut machine = Machine {
         config: config.clone(),
         driver: driver.clone(),
         copies: copies.clone(),
         metrics: metrics.clone(),
         call: call.clone(),
-        mounted: mounted.clone(),
+        resync: resync.clone(),
         served: Vec::new(),
     };
     let of = |driver: &Arc<Driver>| driver.clone();
@@ -160,17 +162,22 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     })?;
     spawn("gate", move || gate::keep(serving_gate, &queues.gate))?;
     spawn("orders", move || machine.work(&queues.orders))?;
-    spawn("resync", {
-        let mut s = Source::new(of(&driver), mounted, call, metrics);
-        move || s.work(&queues.tasks)
+    spawn("walk", {
+        let r = resync.clone();
+        move || r.walks(&queues.tasks)
     })?;
+    let copying = Arc::new(Mutex::new(queues.copies));
+    for number in 0..resync::THREADS {
+        let (r, copies) = (resync.clone(), copying.clone());
+        spawn(&format!("copy-{number}"), move || r.copies(&copies))?;
+    }
     driver.begin(actions);
     spawn("timer", {
         let d = of(&driver);
         let patience = Duration::from_secs_f64(config.stall_seconds);
         move || d.keep_time(patience)
     })?;
-    socket::listen(&config.control(), of(&driver))?;
+    socket::listen(&config.control(), &socket::Parts { driver: of(&driver), resync })?;
     let incarnation = mirror_witness::object::print(incarnation.process);
     log::info(
         "started",

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
+use mirror_core::resync::Resync as Core;
 use mirror_core::{Node, Notice, RoleName, Time};
 use serde_json::{Value, json};
 
 use crate::clock;
 use crate::log;
+use crate::resync::Told;
 
 /// How many notices are kept.
 const NOTICES: usize = 16;
@@ -129,7 +131,7 @@ impl Status {
     }
 
     /// All of it, as the control socket shows it.
-    pub fn show(&self, node: &Node, mounted: bool) -> Value {
+    pub fn show(&self, node: &Node, mounted: bool, resync: Option<Told>) -> Value {
         let now = clock::now();
         let seconds = |span: i64| span as f64 / 1_000.0;
         let until = node.serves_until().map(|until| until.0);
@@ -138,11 +140,7 @@ impl Status {
         let peer = node.peer_view().map(|(view, heard)| {
             json!({"role": role_name(view.role), "generation": view.held.0, "heardSecondsAgo": seconds((now - heard).0)})
         });
-        let resync = node.resync().map(|resync| {
-            let phase = format!("{:?}", resync.phase);
-            json!({"phase": phase, "session": resync.session, "objectsLeft": resync.set.len() + resync.flying.len(),
-                   "walking": resync.walking})
-        });
+        let resync = node.resync().map(|core| progress(core, resync));
         json!({
             "role": role_name(node.role()),
             "shown": classic(node),
@@ -167,6 +165,28 @@ impl Status {
             "notices": self.notices,
         })
     }
+}
+
+/// How far a resync is.
+fn progress(core: &Core, resync: Option<Told>) -> Value {
+    let left = core.set.len() + core.copies.len();
+    let mut told = json!({"phase": format!("{:?}", core.phase), "session": core.session, "objectsLeft": left,
+                          "walking": core.walking});
+    if let (Some(told), Some((progress, trouble))) = (told.as_object_mut(), resync) {
+        let remaining = progress.remaining(left as u64, core.walking).map(|time| time.as_secs_f64());
+        told.extend([
+            ("seconds".into(), progress.elapsed.as_secs_f64().into()),
+            ("remainingSeconds".into(), remaining.into()),
+            ("inodesCompared".into(), progress.compared.into()),
+            ("inodesAtMost".into(), progress.to_compare.into()),
+            ("bytesRead".into(), progress.read.into()),
+            ("objectsCopied".into(), progress.copied.into()),
+            ("bytesAsked".into(), progress.asked.into()),
+            ("bytesSent".into(), progress.sent.into()),
+            ("trouble".into(), trouble.into()),
+        ]);
+    }
+    told
 }
 
 /// A role's name, as in the protocol.

@@ -13,6 +13,26 @@ const VERSION: u8 = 1;
 /// More objects than a difference log can hold are 'everything'; a longer list is no message.
 const OBJECTS_MAX: usize = 65_536;
 
+/// Where an operation's frame names its replicated directory: a resync's copy (its body names the directory), and the end of the
+/// copies. No directory has these numbers.
+pub const COPY: u16 = u16::MAX;
+pub const PURGE: u16 = u16::MAX - 1;
+
+/// What precedes an operation's fields: the lowest number that is not finished, and the one that must have been applied.
+pub fn operation_head(low: Seq, after: Seq) -> [u8; 16] {
+    let mut head = [0; 16];
+    head[..8].copy_from_slice(&low.0.to_le_bytes());
+    head[8..].copy_from_slice(&after.0.to_le_bytes());
+    head
+}
+
+/// The two numbers, and the fields behind them.
+pub fn split_operation(payload: &[u8]) -> Option<(Seq, Seq, &[u8])> {
+    let mut r = Reader(payload);
+    let (low, after) = (Seq(r.number()?), Seq(r.number()?));
+    Some((low, after, r.0))
+}
+
 /// The bytes of a message; `None` for the two kinds that don't travel here.
 pub fn encode(message: &Message) -> Option<Vec<u8>> {
     let mut w = vec![VERSION];

@@ -136,12 +136,19 @@ impl Caller {
         Ok(Outcome::from_bytes(payload).ok_or(Refused::Payload)?)
     }
 
-    /// Sends a piece of a resync and waits for what the other side says to it.
+    /// Sends a piece of a resync. Several may be on their way; what is said to them comes in the same order (`told`).
     ///
     /// # Errors
     /// `Broken`: nobody knows whether it arrived.
-    pub fn piece(&mut self, generation: u64, payload: [&[u8]; 2]) -> Result<&[u8], Broken> {
-        self.link.send(Kind::Piece, 0, generation, 0, payload)?;
+    pub fn tell(&mut self, generation: u64, piece: &[u8]) -> Result<(), Broken> {
+        self.link.send(Kind::Piece, 0, generation, 0, [piece, &[]])
+    }
+
+    /// Waits for what the other side says to the oldest piece without an answer.
+    ///
+    /// # Errors
+    /// `Broken`: it will not come any more.
+    pub fn told(&mut self) -> Result<&[u8], Broken> {
         let (header, payload) = self.link.receive()?;
         if header.kind != Kind::Piece {
             return Err(Refused::Place.into());

@@ -231,7 +231,10 @@ fn what_is_not_taken_in_now_ends_the_connection_and_may_come_again() {
 fn each_channel_carries_its_own_frames_only() {
     let rig = rig();
     let mut resync = Caller::connect(&rig.call, Channel::Resync, drop).unwrap();
-    assert_eq!(resync.piece(GENERATION, [b"abc", b"d"]).unwrap(), b"dcba");
+    resync.tell(GENERATION, b"abcd").unwrap();
+    resync.tell(GENERATION, b"ef").unwrap();
+    assert_eq!(resync.told().unwrap(), b"dcba");
+    assert_eq!(resync.told().unwrap(), b"fe");
     resync.send(0, GENERATION, 1, [b"operation", b""]).unwrap();
     assert!(resync.answer().is_err());
     let mut control = Caller::connect(&rig.call, Channel::Control, drop).unwrap();

@@ -94,6 +94,19 @@ fn step<'a>(r: &mut Reader<'a>) -> Result<Step<'a>, Malformed> {
     })
 }
 
+/// Which object a body is for.
+///
+/// # Errors
+/// `Malformed`: it is no body.
+pub fn object_of(body: &[u8]) -> Result<Object, Malformed> {
+    Body::decode(body).map(|body| body.of)
+}
+
+/// A body that does nothing, and leaves the object to be copied again.
+pub fn nothing(of: Object) -> Vec<u8> {
+    Draft::new(of, None).0.0
+}
+
 /// A body in the making.
 pub struct Draft(Writer);
 

@@ -21,9 +21,14 @@ pub struct FileCursor {
 }
 
 impl FileCursor {
+    /// How many extents differ.
+    pub fn extents(&self) -> u64 {
+        self.differing.iter().map(|range| range.end - range.start).sum()
+    }
+
     /// One body takes no more.
     pub fn is_enough(&self) -> bool {
-        self.differing.iter().map(|range| range.end - range.start).sum::<u64>() >= (FULL as u64).div_ceil(EXTENT)
+        self.extents() >= (FULL as u64).div_ceil(EXTENT)
     }
 
     /// One more extent that differs.
@@ -89,6 +94,14 @@ impl Cursors {
         let spoiled = matches!(all.remove(&object), Some(State::Taken { spoiled: true }));
         if let Some(cursor) = cursor.filter(|_| !spoiled) {
             all.insert(object, State::Waiting(cursor));
+        }
+    }
+
+    /// How many bytes of a compared file differ.
+    pub fn differing(&self, object: Object) -> Option<u64> {
+        match self.lock().get(&object)? {
+            State::Waiting(Cursor::File(cursor)) => Some(cursor.extents() * EXTENT),
+            _ => None,
         }
     }
 

@@ -11,7 +11,7 @@
 //!
 //! | the core says | the driver |
 //! |---|---|
-//! | a new `Resync` | `Source::begin(session)` |
+//! | a new `Resync` | `Source::stop()`, and once all that was going on has ended `Source::begin(session)` |
 //! | `Walk { session }` | `Source::walk(session, name)` on a thread of its own: each name is an `Event::Walked { Some }`, its end `{ None }` |
 //! | `Send(Operation)` of kind `Copy` | `Source::copy(object, name, carry)` on one of 8 threads. `name` is `Event::Walked { Some }` at once; `carry` sends the operation with the body it is given, waits for the acknowledgement, and returns its outcome |
 //! | an acknowledgement `NotYet` of a `Change` | `Source::refused` for each object of it |
@@ -58,3 +58,5 @@ pub mod store;
 pub mod target;
 mod walk;
 mod wire;
+
+pub use body::{nothing, object_of};

@@ -7,32 +7,26 @@ use std::time::{Duration, Instant};
 /// A token bucket of bytes. Whoever has sent is in debt; whoever wants to send waits until the debt is paid off.
 pub struct Pace {
     /// Bytes a second; 0: as fast as it goes.
-    rate: AtomicU64,
+    rate: u64,
     paid: Mutex<Instant>,
 }
 
 impl Pace {
     /// `rate` in bytes a second; 0: as fast as it goes.
     pub fn new(rate: u64) -> Pace {
-        Pace { rate: AtomicU64::new(rate), paid: Mutex::new(Instant::now()) }
-    }
-
-    /// Another rate from now on.
-    pub fn set(&self, rate: u64) {
-        self.rate.store(rate, Ordering::Relaxed);
+        Pace { rate, paid: Mutex::new(Instant::now()) }
     }
 
     /// How long to wait before the next message.
     pub fn debt(&self, now: Instant) -> Duration {
-        if self.rate.load(Ordering::Relaxed) == 0 { Duration::ZERO } else { self.lock().saturating_duration_since(now) }
+        if self.rate == 0 { Duration::ZERO } else { self.lock().saturating_duration_since(now) }
     }
 
     /// So many bytes were sent.
     pub fn spent(&self, now: Instant, bytes: u64) {
-        let rate = self.rate.load(Ordering::Relaxed);
-        if rate > 0 {
+        if self.rate > 0 {
             let mut paid = self.lock();
-            *paid = (*paid).max(now) + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            *paid = (*paid).max(now) + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         }
     }
 
@@ -115,8 +109,9 @@ mod tests {
         let late = start + Duration::from_secs(60);
         pace.spent(late, 100_000);
         assert_eq!(pace.debt(late).as_millis(), 100);
-        pace.set(0);
-        assert_eq!(pace.debt(late), Duration::ZERO);
+        let unbounded = Pace::new(0);
+        unbounded.spent(late, u64::MAX);
+        assert_eq!(unbounded.debt(late), Duration::ZERO);
     }
 
     #[test]

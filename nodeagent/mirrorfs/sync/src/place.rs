@@ -119,6 +119,7 @@ impl Side {
                     return Ok(());
                 }
                 if there.is_none() && wanted.is_none() && self.can_become(&fd, id, meta)? {
+                    self.applier.forget(id);
                     return self.tree().set_id(fd.as_fd(), id).map(drop);
                 }
                 self.set_aside(directory, name, &fd)?;

@@ -35,6 +35,8 @@ const COMPARING: Duration = Duration::from_millis(50);
 const ABSENT: Duration = Duration::from_millis(5);
 /// How long no directory's copy brings an inode before it is looked for.
 const MISSING: Duration = Duration::from_secs(10);
+/// How long it takes at most until whoever waits for bandwidth notices that it need not.
+const NOTICING: Duration = Duration::from_millis(100);
 /// How long a copy waits for a directory that others are at work on.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -83,6 +85,7 @@ pub struct Source {
     /// Since when the target lacks what was to be copied.
     missing: Mutex<HashMap<Object, Instant>>,
     searched: AtomicBool,
+    stopped: AtomicBool,
 }
 
 impl Source {
@@ -100,13 +103,20 @@ impl Source {
             lines: Mutex::default(),
             missing: Mutex::default(),
             searched: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         }
+    }
+
+    /// What goes on is to end soon: nothing waits for its bandwidth any more, and no walk goes on.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 
     /// A resync (or none, with a number that none has) begins: whatever another one found out no longer counts, and its walk
     /// ends. The copies of another one must have ended.
     pub fn begin(&self, session: u32) {
         self.session.store(session, Ordering::SeqCst);
+        self.stopped.store(false, Ordering::SeqCst);
         self.cursors.clear();
         self.counters.clear();
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -117,12 +127,8 @@ impl Source {
 
     /// Whether this resync is still the one that goes on.
     pub(crate) fn goes_on(&self, session: u32) -> Result<(), Failure> {
-        if self.session.load(Ordering::SeqCst) == session { Ok(()) } else { Err(Failure::Ended) }
-    }
-
-    /// Another bandwidth limit, in bytes a second; 0: none.
-    pub fn limit(&self, rate: u64) {
-        self.pace.set(rate);
+        let same = self.session.load(Ordering::SeqCst) == session && !self.stopped.load(Ordering::SeqCst);
+        if same { Ok(()) } else { Err(Failure::Ended) }
     }
 
     /// How far it is.
@@ -141,6 +147,11 @@ impl Source {
             asked: value(&counters.asked),
             sent: value(&counters.sent),
         }
+    }
+
+    /// How many bytes of an object are known to differ; `None` where nothing is known.
+    pub fn differing(&self, object: ObjectId) -> Option<u64> {
+        self.cursors.differing(Object::from_core(object)?)
     }
 
     /// The target answered `NotYet` to a change of this object: what was compared of it no longer counts.
@@ -167,7 +178,6 @@ impl Source {
             let nothing = Object { tree: 0, id: mirrorfs_fs::id::FileId::ROOT };
             return Ok(carry(Draft::gone(nothing).bytes())?);
         };
-        std::thread::sleep(self.pace.debt(Instant::now()));
         let mut carried = false;
         let mut carry_once = |draft: &Draft| {
             carried = true;
@@ -175,6 +185,8 @@ impl Source {
             carry(draft.bytes())
         };
         let result = self.copy_object(of, name, &mut carry_once);
+        // Paid for afterwards: what comes behind this copy on the same object need not wait for that.
+        self.wait_for_pace();
         match result {
             Ok(outcome) => {
                 Counters::add(&self.counters.copied, u64::from(outcome == Outcome::Done));
@@ -354,9 +366,14 @@ impl Source {
         self.pace.spent(Instant::now(), bytes as u64);
     }
 
-    /// Waits until what was sent so far is within the bandwidth. Not to be called with a lock held.
+    /// Waits until what was sent so far is within the bandwidth, or `stop` was called. Not to be called with a lock held.
     pub(crate) fn wait_for_pace(&self) {
-        std::thread::sleep(self.pace.debt(Instant::now()));
+        while !self.stopped.load(Ordering::SeqCst) {
+            match self.pace.debt(Instant::now()) {
+                Duration::ZERO => return,
+                debt => std::thread::sleep(debt.min(NOTICING)),
+            }
+        }
     }
 
     /// Has a line at hand for as long as `work` takes. One on which anything went wrong is not used again.

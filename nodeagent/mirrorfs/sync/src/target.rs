@@ -12,7 +12,7 @@ use mirrorfs_fs::op::{Op, Time};
 use mirrorfs_fs::perform::open_entry;
 use mirrorfs_fs::sys;
 use mirrorfs_fs::tree::{HIDDEN, statx};
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::body::{Body, Step};
@@ -122,6 +122,17 @@ impl Target {
             Ok(()) => Verdict::done(),
             Err(errno) => Verdict::of(errno, op.kind()),
         }
+    }
+
+    /// Deletes all that has no name: what was set aside, and nameless files. For a copy that is about to be mounted.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn empty(&self) -> Result<(), Errno> {
+        self.sides.iter().try_for_each(|side| {
+            side.purge()?;
+            side.delete_all(&side.limbo()?)
+        })
     }
 
     /// Carries out `Kind::Purge`: deletes what was set aside.
@@ -328,28 +339,38 @@ impl Side {
         Ok(())
     }
 
-    /// Empties the folder of what was set aside. Whole trees are taken apart on the way, so that no depth needs more memory.
+    /// Empties the folder of what was set aside.
     fn purge(&self) -> Result<(), Errno> {
+        self.delete_all(&self.aside)
+    }
+
+    fn limbo(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(self.tree().limbo(), ".", flags, Mode::empty())
+    }
+
+    /// Empties a folder. Whole trees are taken apart on the way (in the folder `aside`), so that no depth needs more memory.
+    fn delete_all(&self, folder: &OwnedFd) -> Result<(), Errno> {
         loop {
-            let names = self.list_aside()?;
+            let names = self.list(folder)?;
             if names.is_empty() {
                 return Ok(());
             }
             for name in names {
-                let fd = open_entry(&self.aside, &name)?;
+                let fd = open_entry(folder, &name)?;
                 if kind_of(&fd)? == FileType::Directory {
                     self.take_apart(&fd)?;
-                    self.bury(&self.aside, &name, &fd, AtFlags::REMOVEDIR)?;
+                    self.bury(folder, &name, &fd, AtFlags::REMOVEDIR)?;
                 } else {
-                    self.bury(&self.aside, &name, &fd, AtFlags::empty())?;
+                    self.bury(folder, &name, &fd, AtFlags::empty())?;
                 }
             }
         }
     }
 
-    fn list_aside(&self) -> Result<Vec<Vec<u8>>, Errno> {
+    fn list(&self, folder: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
         let none = Exclude::default();
-        let mut listing = Listing::open(self.tree(), &none, &self.aside, FileId(2))?;
+        let mut listing = Listing::open(self.tree(), &none, folder, FileId(2))?;
         let mut names = Vec::new();
         while let Some((name, _)) = listing.next(&none)?.filter(|_| names.len() < 4096) {
             names.push(name);

@@ -152,7 +152,7 @@ impl Source {
                 // The next entries are looked at while the other side looks at those before.
                 let chunk = self.sighted(mirror, of, &mut listing, &mut census).map_err(io)?;
                 if let Some(before) = before.take() {
-                    names_differ |= self.judge(line, (of, &listing), before, queue, found)?;
+                    names_differ |= self.judge(line, of, before, queue, found)?;
                 }
                 if chunk.is_empty() {
                     break;
@@ -175,7 +175,7 @@ impl Source {
     fn judge(
         &self,
         line: &mut dyn Line,
-        (of, listing): (Object, &Listing),
+        of: Object,
         entries: Vec<Sighted>,
         queue: &Queue,
         found: Found<'_>,
@@ -192,7 +192,7 @@ impl Source {
                 // A directory that is there is compared when its turn comes.
                 Led::Same | Led::Different | Led::Elsewhere if directory => queue.push(object),
                 Led::Same if entry.small => {}
-                Led::Same | Led::Elsewhere if !entry.small => self.judge_data(line, object, listing, &entry, found)?,
+                Led::Same | Led::Elsewhere if !entry.small => self.judge_data(line, object, found)?,
                 _ => found(object, Differs::Inode, None),
             }
         }
@@ -200,21 +200,16 @@ impl Source {
     }
 
     /// Compares a large file's data.
-    fn judge_data(
-        &self,
-        line: &mut dyn Line,
-        object: Object,
-        listing: &Listing,
-        entry: &Sighted,
-        found: Found<'_>,
-    ) -> Result<(), Failure> {
+    fn judge_data(&self, line: &mut dyn Line, object: Object, found: Found<'_>) -> Result<(), Failure> {
         let io = |errno| Failure::Io(object, errno);
-        let file = match open_entry(listing.fd(), &entry.named.name).and_then(|fd| {
-            let meta = Meta::of(self.mirrors[usize::from(object.tree)].tree(), fd.as_fd(), object.id)?;
+        let tree = self.mirrors[usize::from(object.tree)].tree();
+        // By its id: another inode may have the name by now.
+        let file = match tree.open_id(object.id, OFlags::PATH | OFlags::NOFOLLOW).and_then(|fd| {
+            let meta = Meta::of(tree, fd.as_fd(), object.id)?;
             Ok((meta, reopen(&fd, OFlags::RDONLY)?))
         }) {
             Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT | Errno::STALE) => return Ok(()),
             Err(errno) => return Err(io(errno)),
         };
         let mut all = FileCursor::default();
