@@ -59,6 +59,7 @@ pub fn run(config: Config) -> Result<(), String> {
 /// A daemon at work.
 struct Daemon {
     driver: Arc<Driver>,
+    copies: Arc<Copies>,
     config: Arc<Config>,
 }
 
@@ -183,7 +184,7 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
         "started",
         &[("member", &config.member.name), ("peer", &config.peer.name), ("incarnation", &incarnation)],
     );
-    Ok(Daemon { driver, config: config.clone() })
+    Ok(Daemon { driver, copies, config: config.clone() })
 }
 
 impl Daemon {
@@ -203,6 +204,10 @@ impl Daemon {
         let (done, told) = std::sync::mpsc::channel();
         self.driver.last_order(done);
         let _ = told.recv_timeout(FAREWELL);
+        // A copy that is not mounted shows all its times, too.
+        if let Err(errno) = self.copies.leave_second() {
+            log::error("setting times", &[("reason", &errno)]);
+        }
         for directory in &self.config.directories {
             if let Err(reason) = under::clear(&directory.path) {
                 log::error("unmounting", &[("reason", &reason)]);

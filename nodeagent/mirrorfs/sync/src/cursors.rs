@@ -1,6 +1,6 @@
 //! Where the copying of an object stands, when one body was not enough: what is compared, what is still to be sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +8,7 @@ use crate::body::FULL;
 use crate::extents::EXTENT;
 use crate::names::Listing;
 use crate::object::Object;
+use crate::question::EXTENTS;
 
 /// A file's.
 #[derive(Default)]
@@ -15,12 +16,19 @@ pub struct FileCursor {
     /// The first extent that is not compared yet.
     pub next: u64,
     /// What was compared and differs.
-    pub differing: Vec<Range<u64>>,
+    pub differing: VecDeque<Range<u64>>,
+    /// How many extents did, over all.
+    found: u64,
     /// Something was sent, or differs besides the data: attributes follow at the end.
     pub dirty: bool,
 }
 
 impl FileCursor {
+    /// From an extent on.
+    pub fn at(next: u64) -> FileCursor {
+        FileCursor { next, ..FileCursor::default() }
+    }
+
     /// How many extents differ.
     pub fn extents(&self) -> u64 {
         self.differing.iter().map(|range| range.end - range.start).sum()
@@ -28,14 +36,35 @@ impl FileCursor {
 
     /// One body takes no more.
     pub fn is_enough(&self) -> bool {
-        self.extents() >= (FULL as u64).div_ceil(EXTENT)
+        self.extents() >= if self.is_sparse() { EXTENTS } else { (FULL as u64).div_ceil(EXTENT) }
+    }
+
+    /// Few extents differ, so of these few blocks may: it is worth asking.
+    pub fn is_sparse(&self) -> bool {
+        self.found * 2 <= self.next
     }
 
     /// One more extent that differs.
     pub fn differs(&mut self, extent: u64) {
-        match self.differing.last_mut() {
+        self.found += 1;
+        match self.differing.back_mut() {
             Some(last) if last.end == extent => last.end += 1,
-            _ => self.differing.push(extent..extent + 1),
+            _ => self.differing.push_back(extent..extent + 1),
+        }
+    }
+
+    /// The first of those that differ, at most so many.
+    pub fn first(&self, count: usize) -> Vec<u64> {
+        self.differing.iter().cloned().flatten().take(count).collect()
+    }
+
+    /// The first of them was sent.
+    pub fn sent(&mut self) {
+        if let Some(first) = self.differing.front_mut() {
+            first.start += 1;
+        }
+        if self.differing.front().is_some_and(Range::is_empty) {
+            self.differing.pop_front();
         }
     }
 }
@@ -144,6 +173,9 @@ mod tests {
         let mut cursor = FileCursor::default();
         [3, 4, 5, 9].into_iter().for_each(|extent| cursor.differs(extent));
         assert_eq!(cursor.differing, [3..6, 9..10]);
+        assert_eq!(cursor.first(9), [3, 4, 5, 9]);
+        (0..3).for_each(|_| cursor.sent());
+        assert_eq!((cursor.first(9), cursor.extents()), (vec![9], 1));
     }
 
     #[test]

@@ -225,7 +225,8 @@ fn put(mirror: &Mirror, directory: &OwnedFd, named: &Named, led: Led, draft: &mu
     // A small file comes whole, with its name.
     let small = led == Led::Absent && is_small(&meta);
     let file = if small { Some(reopen(&fd, OFlags::RDONLY)?) } else { None };
-    let data = file.as_ref().map(|file| |to: &mut crate::wire::Writer| extents::write_out(file.as_fd(), 0, to));
+    let data =
+        file.as_ref().map(|file| |to: &mut crate::wire::Writer| extents::write_out(file.as_fd(), 0, extents::ALL, to));
     draft.put(&named.name, named.id, &meta, data)?;
     let complete = matches!(meta.kind(), FileType::RegularFile | FileType::Directory);
     Ok(Put::Done { copy: led == Led::Nameless || led == Led::Absent && complete && !small })

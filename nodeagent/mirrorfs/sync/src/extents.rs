@@ -1,4 +1,4 @@
-//! A file's data in extents of 64 KiB: digests that tell holes from zeros, reading, and writing with holes kept.
+//! A file's data in extents of 64 KiB, and in blocks of 4 KiB where few of an extent's differ: digests that tell holes from zeros, reading, and writing with holes kept.
 //!
 //! A hole is where a file has no blocks. Zeros that were written and blocks that were only preallocated read alike, and which of
 //! them the disk holds depends on what has been flushed: they count as equal, and travel without their bytes. What is preallocated
@@ -25,8 +25,12 @@ pub fn count(size: u64) -> u64 {
 
 /// The bits of a part's length that say that it is zeros, without bytes behind it.
 const ZEROS: u32 = 1 << 31;
-/// What is looked at for zeros.
+/// What is looked at for zeros, and compared within an extent.
 const BLOCK: usize = 4096;
+/// How many blocks an extent has: a mask of them has a bit for each, the lowest for the first.
+pub const BLOCKS: usize = EXTENT as usize / BLOCK;
+/// All of them.
+pub const ALL: u16 = u16::MAX;
 
 /// The blocks between two holes, `end` excluded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,14 +95,31 @@ fn read_at(fd: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> Result<usize, 
 /// # Errors
 /// What reading says.
 pub fn digests(fd: BorrowedFd<'_>, first: u64, count: u64, size: u64) -> Result<(Vec<Digest>, u64), Errno> {
-    let end = size.min((first + count) * EXTENT);
-    let segments = segments(fd, first * EXTENT, end)?;
-    let mut buffer = vec![0; if segments.is_empty() { 0 } else { EXTENT as usize }];
+    digests_of(fd, EXTENT, (first, count), size)
+}
+
+/// As `digests`, of one extent's blocks.
+///
+/// # Errors
+/// What reading says.
+pub fn block_digests(fd: BorrowedFd<'_>, extent: u64, size: u64) -> Result<(Vec<Digest>, u64), Errno> {
+    digests_of(fd, BLOCK as u64, (extent * BLOCKS as u64, BLOCKS as u64), size)
+}
+
+fn digests_of(
+    fd: BorrowedFd<'_>,
+    unit: u64,
+    (first, count): (u64, u64),
+    size: u64,
+) -> Result<(Vec<Digest>, u64), Errno> {
+    let end = size.min((first + count) * unit);
+    let segments = segments(fd, first * unit, end)?;
+    let mut buffer = vec![0; if segments.is_empty() { 0 } else { unit as usize }];
     let (mut digests, mut total) = (Vec::with_capacity(count as usize), 0);
-    for extent in first..first + count {
-        let start = extent * EXTENT;
+    for number in first..first + count {
+        let start = number * unit;
         let mut hasher = None;
-        for segment in within(&segments, start, start + EXTENT) {
+        for segment in within(&segments, start, start + unit) {
             let length = (segment.end - segment.start) as usize;
             let got = read_at(fd, segment.start, &mut buffer[..length])?;
             // Blocks behind the file's end read as zeros once it is longer.
@@ -114,18 +135,31 @@ pub fn digests(fd: BorrowedFd<'_>, first: u64, count: u64, size: u64) -> Result<
     Ok((digests, total))
 }
 
-/// Appends one extent as it is now: where its data lies, and the data.
+/// The stretches of an extent whose blocks are in the mask, as offsets in it.
+fn masked(mask: u16) -> impl Iterator<Item = (u64, u64)> {
+    let mut block = 0;
+    std::iter::from_fn(move || {
+        let rest = |from: u32| u32::from(mask) >> from;
+        block += rest(block).trailing_zeros().min(BLOCKS as u32);
+        let start = block.min(BLOCKS as u32);
+        block = start + rest(start).trailing_ones();
+        (start < BLOCKS as u32).then_some((u64::from(start) * BLOCK as u64, u64::from(block) * BLOCK as u64))
+    })
+}
+
+/// Appends the blocks of one extent that are in `mask`, as they are now: where their data lies, and the data.
 ///
 /// # Errors
 /// What reading says.
-pub fn write_out(fd: BorrowedFd<'_>, extent: u64, to: &mut Writer) -> Result<(), Errno> {
+pub fn write_out(fd: BorrowedFd<'_>, extent: u64, mask: u16, to: &mut Writer) -> Result<(), Errno> {
     let start = extent * EXTENT;
-    to.u64(extent);
+    to.u64(extent).u16(mask);
     let head = to.0.len();
     to.u16(0);
     let mut parts = 0u16;
     let mut buffer = vec![0; EXTENT as usize];
-    for segment in segments(fd, start, start + EXTENT)? {
+    let all = segments(fd, start, start + EXTENT)?;
+    for segment in masked(mask).flat_map(|(from, end)| within(&all, start + from, start + end)) {
         let length = (segment.end - segment.start) as usize;
         let got = read_at(fd, segment.start, &mut buffer[..length])?;
         let mut at = (segment.start - start) as u32;
@@ -172,9 +206,10 @@ impl Part<'_> {
     }
 }
 
-/// One extent that was sent.
+/// One extent that was sent, or some blocks of it.
 pub struct Sent<'a> {
     extent: u64,
+    mask: u16,
     parts: Vec<(u64, Part<'a>)>,
 }
 
@@ -182,7 +217,7 @@ impl<'a> Sent<'a> {
     /// # Errors
     /// `Malformed`: nothing of it may be written.
     pub fn read(from: &mut Reader<'a>) -> Result<Sent<'a>, Malformed> {
-        let (extent, count) = (from.u64()?, from.u16()?);
+        let (extent, mask, count) = (from.u64()?, from.u16()?, from.u16()?);
         // The largest file of any file system we know.
         if extent > i64::MAX as u64 / EXTENT - 1 {
             return Err(Malformed("data beyond the end of any file"));
@@ -195,31 +230,35 @@ impl<'a> Sent<'a> {
             } else {
                 Part::Zeros(u64::from(length & !ZEROS))
             };
-            if at < end || part.len() == 0 || at + part.len() > EXTENT {
+            let inside = masked(mask).any(|(start, end)| start <= at && at + part.len() <= end);
+            if at < end || part.len() == 0 || !inside {
                 return Err(Malformed("data outside its extent"));
             }
             end = at + part.len();
             parts.push((at, part));
         }
-        Ok(Sent { extent, parts })
+        Ok(Sent { extent, mask, parts })
     }
 
-    /// Makes the extent of the file behind `fd` be this, within the file's size as it comes to be.
+    /// Makes these blocks of the file behind `fd` be this, within the file's size as it comes to be.
     ///
     /// # Errors
     /// What writing says.
     pub fn apply(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         let start = self.extent * EXTENT;
-        let mut at = 0;
-        for (offset, part) in &self.parts {
-            punch(fd, start + at, start + offset)?;
-            match part {
-                Part::Data(bytes) => write_all(fd, bytes, start + offset)?,
-                Part::Zeros(length) => zero(fd, start + offset, *length)?,
+        for (from, end) in masked(self.mask) {
+            let mut at = from;
+            for (offset, part) in self.parts.iter().filter(|(offset, _)| (from..end).contains(offset)) {
+                punch(fd, start + at, start + offset)?;
+                match part {
+                    Part::Data(bytes) => write_all(fd, bytes, start + offset)?,
+                    Part::Zeros(length) => zero(fd, start + offset, *length)?,
+                }
+                at = offset + part.len();
             }
-            at = offset + part.len();
+            punch(fd, start + at, start + end)?;
         }
-        punch(fd, start + at, start + EXTENT)
+        Ok(())
     }
 }
 
@@ -288,7 +327,7 @@ mod tests {
         let target = sparse(&[(0, 2 * EXTENT as usize + 50, 1)], 2 * EXTENT + 50);
         for extent in 0..3 {
             let mut bytes = Writer::default();
-            write_out(source.as_fd(), extent, &mut bytes).unwrap();
+            write_out(source.as_fd(), extent, ALL, &mut bytes).unwrap();
             let mut reader = Reader(&bytes.0);
             Sent::read(&mut reader).unwrap().apply(target.as_fd()).unwrap();
             reader.end().unwrap();
@@ -298,14 +337,34 @@ mod tests {
     }
 
     #[test]
+    fn the_blocks_of_a_mask_come_back_and_the_others_stay() {
+        assert_eq!(masked(0b1000_0000_0110_0001).collect::<Vec<_>>(), [(0, 4096), (20480, 28672), (61440, 65536)]);
+        assert_eq!((masked(ALL).collect::<Vec<_>>(), masked(0).count()), (vec![(0, EXTENT)], 0));
+        let source = sparse(&[(0, EXTENT as usize, 1)], EXTENT);
+        let holed = sparse(&[(0, 4096, 7), (8192, EXTENT as usize - 8192, 1)], EXTENT);
+        let digests = |file: &File| block_digests(file.as_fd(), 0, EXTENT).unwrap().0;
+        let (own, other) = (digests(&source), digests(&holed));
+        let differing: Vec<usize> = (0..BLOCKS).filter(|at| own[*at] != other[*at]).collect();
+        assert_eq!(differing, [0, 1]);
+        let mut bytes = Writer::default();
+        write_out(holed.as_fd(), 0, 0b11, &mut bytes).unwrap();
+        assert!(bytes.0.len() < 4096 + 64);
+        Sent::read(&mut Reader(&bytes.0)).unwrap().apply(source.as_fd()).unwrap();
+        assert_eq!(all(&source), all(&holed));
+    }
+
+    #[test]
     fn data_outside_its_extent_is_refused() {
+        let mut bytes = Writer::default();
+        bytes.u64(0).u16(0b1).u16(1).u32(4096).long(b"in a block that is not in the mask");
+        assert!(Sent::read(&mut Reader(&bytes.0)).is_err());
         for (at, length) in [(EXTENT as u32 - 1, 2), (u32::MAX, 1)] {
             let mut bytes = Writer::default();
-            bytes.u64(0).u16(1).u32(at).long(&vec![0; length]);
+            bytes.u64(0).u16(ALL).u16(1).u32(at).long(&vec![0; length]);
             assert!(Sent::read(&mut Reader(&bytes.0)).is_err());
         }
         let mut bytes = Writer::default();
-        bytes.u64(u64::MAX / EXTENT).u16(0);
+        bytes.u64(u64::MAX / EXTENT).u16(ALL).u16(0);
         assert!(Sent::read(&mut Reader(&bytes.0)).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use mirrorfs_fs::id::FileId;
 
+use crate::extents::{BLOCKS, EXTENT};
 use crate::names::Census;
 use crate::object::Object;
 use crate::wire::{Digest, Malformed, Reader, Writer};
@@ -18,6 +19,13 @@ const ENTRIES_ASKED: u8 = 1;
 const CENSUS_ASKED: u8 = 2;
 const NAMES_ASKED: u8 = 3;
 const INODE_ASKED: u8 = 4;
+const BLOCKS_ASKED: u8 = 5;
+
+/// Extents in one question about blocks.
+pub const BLOCK_EXTENTS: usize = 64;
+
+/// Behind it no file has data.
+const LAST_EXTENT: u64 = i64::MAX as u64 / EXTENT - EXTENTS;
 
 /// A name, where it leads on the source, and what that is like.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +49,8 @@ pub enum Question {
     Names { of: Object, cookie: u64 },
     /// Is an inode like this, and are these extents of its data, once it is `size` long?
     Inode { of: Object, meta: Digest, size: u64, first: u64, extents: Vec<Digest> },
+    /// Which blocks of these extents of a file differ, once it is `size` long? Each with its blocks' digests.
+    Blocks { of: Object, size: u64, extents: Vec<(u64, Vec<Digest>)> },
 }
 
 /// What a name leads to on the target.
@@ -82,7 +92,8 @@ impl Question {
             Question::Entries { of, .. }
             | Question::Census { of }
             | Question::Names { of, .. }
-            | Question::Inode { of, .. } => *of,
+            | Question::Inode { of, .. }
+            | Question::Blocks { of, .. } => *of,
         }
     }
 
@@ -94,6 +105,7 @@ impl Question {
             Question::Census { .. } => CENSUS_ASKED,
             Question::Names { .. } => NAMES_ASKED,
             Question::Inode { .. } => INODE_ASKED,
+            Question::Blocks { .. } => BLOCKS_ASKED,
         };
         w.u8(VERSION).u8(kind).u16(of.tree).id(of.id);
         match self {
@@ -112,6 +124,15 @@ impl Question {
                 w.bytes(meta).u64(*size).u64(*first).u16(extents.len() as u16);
                 for digest in extents {
                     w.bytes(digest);
+                }
+            }
+            Question::Blocks { size, extents, .. } => {
+                w.u64(*size).u16(extents.len() as u16);
+                for (extent, digests) in extents {
+                    w.u64(*extent);
+                    for digest in digests {
+                        w.bytes(digest);
+                    }
                 }
             }
         }
@@ -141,11 +162,26 @@ impl Question {
             NAMES_ASKED => Question::Names { of, cookie: r.u64()? },
             INODE_ASKED => {
                 let (meta, size, first, count) = (r.digest()?, r.u64()?, r.u64()?, u64::from(r.u16()?));
-                if count > EXTENTS || first > i64::MAX as u64 / crate::extents::EXTENT - EXTENTS {
+                if count > EXTENTS || first > LAST_EXTENT {
                     return Err(Malformed("extents beyond any bound"));
                 }
                 let extents = (0..count).map(|_| r.digest()).collect::<Result<_, _>>()?;
                 Question::Inode { of, meta, size, first, extents }
+            }
+            BLOCKS_ASKED => {
+                let (size, count) = (r.u64()?, r.u16()?);
+                let mut one = || {
+                    let extent = r.u64()?;
+                    if extent > LAST_EXTENT {
+                        return Err(Malformed("extents beyond any bound"));
+                    }
+                    Ok((extent, (0..BLOCKS).map(|_| r.digest()).collect::<Result<_, _>>()?))
+                };
+                let extents = (0..count).map(|_| one()).collect::<Result<Vec<_>, _>>()?;
+                if extents.len() > BLOCK_EXTENTS {
+                    return Err(Malformed("more extents than one question may have"));
+                }
+                Question::Blocks { of, size, extents }
             }
             _ => return Err(Malformed("a question of unknown kind")),
         };
@@ -216,6 +252,14 @@ pub mod answer {
             let names = (0..count).map(|_| r.entry().map(<[u8]>::to_vec)).collect::<Result<_, _>>()?;
             Ok((names, more.then_some(cookie)))
         })
+    }
+
+    /// For each extent the blocks that differ, as a mask.
+    ///
+    /// # Errors
+    /// `Lost` for anything but `count` masks.
+    pub fn blocks(bytes: &[u8], count: usize) -> Result<Vec<u16>, Lost> {
+        read(bytes, |r| (0..count).map(|_| r.u16()).collect())
     }
 
     /// # Errors

@@ -24,7 +24,7 @@ use crate::meta::Meta;
 use crate::object::Object;
 use crate::pace::{Counters, Pace, Progress};
 use crate::peer::{Line, Lost, Peer};
-use crate::question::{EXTENTS, Question, answer};
+use crate::question::{BLOCK_EXTENTS, EXTENTS, Question, answer};
 use crate::sight::reopen;
 
 /// How many threads walk, with a line each; copies use as many lines as there are threads that copy.
@@ -306,7 +306,7 @@ impl Source {
         cursor.dirty |= !cursor.differing.is_empty();
         let mut draft = Draft::new(of, Some(&meta).filter(|_| cursor.dirty));
         if let Some(file) = &file {
-            put_data(file, &mut cursor, &mut draft).map_err(io)?;
+            self.put_data(line, of, (file, meta.size), &mut cursor, &mut draft)?;
         }
         let finished = cursor.differing.is_empty() && cursor.next >= extents::count(meta.size);
         Ok(Some(if finished { (draft.finish(), None) } else { (draft, Some(cursor)) }))
@@ -354,6 +354,47 @@ impl Source {
         }
     }
 
+    /// Moves what differs from the cursor into the body, until that is full. Where little differs, the blocks of each extent are
+    /// compared first.
+    fn put_data(
+        &self,
+        line: &mut dyn Line,
+        of: Object,
+        (file, size): (&OwnedFd, u64),
+        cursor: &mut FileCursor,
+        draft: &mut Draft,
+    ) -> Result<(), Failure> {
+        let io = |errno| Failure::Io(of, errno);
+        while !draft.is_full() {
+            let next = cursor.first(BLOCK_EXTENTS);
+            if next.is_empty() {
+                break;
+            }
+            let masks = if cursor.is_sparse() {
+                let mut extents = Vec::with_capacity(next.len());
+                for extent in &next {
+                    let (digests, read) = extents::block_digests(file.as_fd(), *extent, size).map_err(io)?;
+                    Counters::add(&self.counters.read, read);
+                    extents.push((*extent, digests));
+                }
+                self.ask(line, &Question::Blocks { of, size, extents })?;
+                answer::blocks(&line.answer()?, next.len())?
+            } else {
+                vec![extents::ALL; next.len()]
+            };
+            for (extent, mask) in next.into_iter().zip(masks) {
+                if draft.is_full() {
+                    break;
+                }
+                if mask != 0 {
+                    extents::write_out(file.as_fd(), extent, mask, draft.data()).map_err(io)?;
+                }
+                cursor.sent();
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a question, within the bandwidth.
     pub(crate) fn ask(&self, line: &mut dyn Line, question: &Question) -> Result<(), Lost> {
         let bytes = question.encode();
@@ -387,21 +428,4 @@ impl Source {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         Ok(result)
     }
-}
-
-/// Moves what differs from the cursor into the body, until that is full.
-fn put_data(file: &OwnedFd, cursor: &mut FileCursor, draft: &mut Draft) -> Result<(), Errno> {
-    let mut done = 0;
-    for range in &mut cursor.differing {
-        while range.start < range.end && !draft.is_full() {
-            extents::write_out(file.as_fd(), range.start, draft.data())?;
-            range.start += 1;
-        }
-        if range.start < range.end {
-            break;
-        }
-        done += 1;
-    }
-    cursor.differing.drain(..done);
-    Ok(())
 }

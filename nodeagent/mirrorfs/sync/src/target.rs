@@ -89,6 +89,7 @@ impl Target {
             Question::Census { of } => side.census(of.id),
             Question::Names { of, cookie } => side.names(of.id, *cookie),
             Question::Inode { of, meta, size, first, extents } => side.inode(of.id, meta, *size, (*first, extents)),
+            Question::Blocks { of, size, extents } => side.blocks(of.id, *size, extents),
         };
         told.unwrap_or_else(|errno| answer::refuse(&format!("looking at {}: {errno}", question.of().id)))
     }
@@ -240,6 +241,24 @@ impl Side {
         told.u8(found.there.into()).u8(found.same.into()).u16(found.differing.len() as u16);
         for at in &found.differing {
             told.u16(*at);
+        }
+        Ok(told.0)
+    }
+
+    fn blocks(&self, id: FileId, size: u64, asked: &[(u64, Vec<Digest>)]) -> Result<Vec<u8>, Errno> {
+        let file = match self.find(id)? {
+            Some(fd) if kind_of(&fd)? == FileType::RegularFile => Some(reopen(&fd, OFlags::RDONLY)?),
+            _ => None,
+        };
+        let mut told = answer::begin();
+        for (extent, digests) in asked {
+            let mut mask = extents::ALL;
+            if let Some(file) = &file {
+                let own = extents::block_digests(file.as_fd(), *extent, size)?.0;
+                let differing = own.iter().zip(digests).enumerate().filter(|(_, (a, b))| a != b);
+                mask = differing.fold(0, |mask, (at, _)| mask | 1 << at);
+            }
+            told.u16(mask);
         }
         Ok(told.0)
     }

@@ -216,7 +216,7 @@ impl Source {
         let count = extents::count(file.0.size);
         loop {
             // In steps, each with its own: what differs is collected over all of them.
-            let mut step = FileCursor { next: all.next, ..FileCursor::default() };
+            let mut step = FileCursor::at(all.next);
             let deadline = Instant::now() + Duration::from_secs(1);
             self.compare_file(line, object, (&file.0, Some(&file.1)), &mut step, deadline)?;
             all.next = step.next;

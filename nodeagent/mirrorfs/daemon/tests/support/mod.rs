@@ -70,7 +70,11 @@ impl Machines {
             serde_json::json!({"name": side, "uid": UIDS[number], "address": addresses[number]})
         };
         let other = if side == "a" { "b" } else { "a" };
+        // Free now; taken by our own daemon.
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        std::fs::write(at(&format!("{side}.metrics")), metrics.to_string()).unwrap();
         let mut config = serde_json::json!({
+            "metrics": metrics,
             "mirror": "00112233-4455-6677-8899-aabbccddeeff", "member": member(side), "peer": member(other),
             "directories": directories, "state": at(&format!("state-{side}")), "threads": self.threads,
             "leaseSeconds": 1.5,
@@ -141,6 +145,46 @@ impl Machines {
             }
         }
         panic!("{side} did not become as wanted: {last}\n{}", self.said(side));
+    }
+
+    /// What a daemon says of itself now.
+    pub fn status(&self, side: &str) -> serde_json::Value {
+        self.ask(side, serde_json::json!({"do": "status"}))["status"].take()
+    }
+
+    /// One request to a daemon's control socket, and its answer.
+    pub fn ask(&self, side: &str, mut request: serde_json::Value) -> serde_json::Value {
+        let mut socket = self.control(side);
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        request["version"] = 1.into();
+        socket.write_all(format!("{request}\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{side}: {error}: {line:?}\n{}", self.said(side)))
+    }
+
+    /// Asks again and again until the status is as wanted: for what changes without anybody being told.
+    pub fn until(&self, side: &str, wanted: impl Fn(&serde_json::Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status(side);
+            if wanted(&status) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{side} did not become as wanted: {status}\n{}", self.said(side));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// One of a daemon's metrics.
+    pub fn metric(&self, side: &str, name: &str) -> f64 {
+        let address = std::fs::read_to_string(self.base.path().join(format!("{side}.metrics"))).unwrap();
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut socket, &mut text).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
     }
 
     pub fn wait_for_role(&self, side: &str, role: &str) {
