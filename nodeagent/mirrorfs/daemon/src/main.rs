@@ -24,6 +24,7 @@ mod socket;
 mod start;
 mod status;
 mod under;
+mod verify;
 mod wire;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ use serde_json::json;
 const USAGE: &str = "usage: farmstead-mirrorfs CONFIG.json [VERB]
   without a verb: the daemon
   status | switchover | stop | overwrite: speaks to the daemon of this configuration
+  verify [repair]: compares both copies, and mends the other one's from this primary's
   force OPERATION | force-local OPERATION: become primary (the other machine is off for certain)
   recreated-witness UID | replace-peer UID";
 
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
 fn client(config: &str, order: &[&str]) -> Option<Result<serde_json::Value, String>> {
     let (verb, fields) = match order {
         [verb @ ("status" | "switchover" | "stop" | "overwrite")] => (*verb, json!({})),
+        ["verify"] => ("verify", json!({"repair": false})),
+        ["verify", "repair"] => ("verify", json!({"repair": true})),
         // Whoever types this on the machine itself says that the other one is off.
         ["force", operation] => {
             ("force", json!({"operation": operation, "confirmedOff": true, "peerLeaseFresh": false}))

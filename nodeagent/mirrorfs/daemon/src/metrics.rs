@@ -12,8 +12,8 @@ use mirrorfs_net::server::Server;
 
 use crate::clock;
 use crate::http::{self, Answer};
-use crate::resync::Resync;
 use crate::status::role_name;
+use crate::verify::Verify;
 
 /// Upper bounds of the histograms' buckets, microseconds.
 const BOUNDS: [u64; 14] =
@@ -92,7 +92,7 @@ impl Metrics {
         }
     }
 
-    fn print(&self, resync: &Resync, server: &Server) -> String {
+    fn print(&self, verify: &Verify, server: &Server) -> String {
         let mut out = String::new();
         let name = "farmstead_mirrorfs_operation_seconds";
         head(&mut out, name, "histogram", "Changing operations of the application, from request to answer.");
@@ -121,7 +121,7 @@ impl Metrics {
             head(&mut out, &name, "counter", help);
             let _ = writeln!(out, "{name} {}", counter.load(Ordering::Relaxed));
         }
-        gauges(&mut out, resync);
+        gauges(&mut out, verify);
         out
     }
 }
@@ -130,7 +130,9 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn gauges(out: &mut String, made: &Resync) {
+fn gauges(out: &mut String, verify: &Verify) {
+    let made = &verify.resync;
+    let different = verify.different();
     let out_of_sync = made.out_of_sync();
     let progress = made.progress().map(|(progress, _)| progress);
     let inner = made.driver.lock();
@@ -161,6 +163,7 @@ fn gauges(out: &mut String, made: &Resync) {
             "Bytes of data that may differ: the files that the difference log, or the resync under way, names.",
             out_of_sync as f64,
         ),
+        ("verify_different_objects", "Objects that the last verification found to differ.", different as f64),
         ("resync_left_objects", "Objects that are known to be compared still.", left as f64),
         (
             "resync_remaining_seconds",
@@ -191,12 +194,12 @@ fn gauges(out: &mut String, made: &Resync) {
 pub fn serve(
     address: SocketAddr,
     metrics: Arc<Metrics>,
-    resync: Arc<Resync>,
+    verify: Arc<Verify>,
     server: Arc<Server>,
 ) -> Result<(), String> {
     http::serve("metrics", address, move |path| match path {
         "/metrics" => {
-            Answer { status: "200 OK", kind: "text/plain; version=0.0.4", body: metrics.print(&resync, &server) }
+            Answer { status: "200 OK", kind: "text/plain; version=0.0.4", body: metrics.print(&verify, &server) }
         }
         _ => Answer::nothing(),
     })

@@ -170,6 +170,25 @@ impl Resync {
         self.changed.notify_all();
     }
 
+    /// Has the mounted copy at hand for a verification.
+    ///
+    /// # Errors
+    /// What `work` says, or that nothing is mounted.
+    pub fn with_copy(&self, work: impl FnOnce(&Source) -> Result<(), String>) -> Result<(), String> {
+        {
+            // Its counters begin anew.
+            let mut state = self.lock();
+            while state.busy > 0 {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.begun = None;
+        }
+        let source = self.enter(None);
+        let result = source.ok_or_else(|| "nothing is mounted".to_string()).and_then(|source| work(&source));
+        self.leave();
+        result
+    }
+
     /// Names what differs, from a comparison of everything.
     fn walk(&self, session: u32) {
         while self.goes_on(Some(session)) {

@@ -18,6 +18,7 @@ use crate::driver::Driver;
 use crate::hands::spawn;
 use crate::log;
 use crate::resync::Resync;
+use crate::verify::Verify;
 
 /// The version of the messages.
 pub const VERSION: u64 = 1;
@@ -36,6 +37,11 @@ enum Request {
     Switchover,
     /// The mirror on this machine stops; the peer goes on.
     Stop,
+    /// Compares both copies, and mends what differs; answered when that is done.
+    Verify {
+        #[serde(default)]
+        repair: bool,
+    },
     /// The peer's copy of another lineage may be overwritten.
     Overwrite,
     /// Become primary without having been in sync.
@@ -61,6 +67,7 @@ enum Request {
 pub struct Parts {
     pub driver: Arc<Driver>,
     pub resync: Arc<Resync>,
+    pub verify: Arc<Verify>,
 }
 
 /// Listens for as long as the process lives.
@@ -142,9 +149,11 @@ fn refusal(reason: &str) -> Value {
 
 fn shown(parts: &Parts) -> Value {
     // Asks a disk, so not with the core's lock.
-    let progress = parts.resync.progress();
+    let (progress, verify) = (parts.resync.progress(), parts.verify.show());
     let inner = parts.driver.lock();
-    inner.status.show(&inner.node, parts.driver.mounted(), progress)
+    let mut shown = inner.status.show(&inner.node, parts.driver.mounted(), progress);
+    shown["verify"] = verify.into();
+    shown
 }
 
 /// With what takes time to find out, and what changes all the time.
@@ -175,6 +184,13 @@ fn answer(parts: &Parts, request: Request) -> Value {
     let id = |text: &str| uuid(text).ok_or_else(|| format!("{text:?} is no UUID"));
     let order = match request {
         Request::Status | Request::Watch | Request::Agent => return status(parts),
+        Request::Verify { repair } => {
+            log::info("verification", &[("repair", &repair)]);
+            return match parts.verify.run(repair) {
+                Ok(report) => json!({"version": VERSION, "ok": true, "verify": report}),
+                Err(reason) => refusal(&reason),
+            };
+        }
         Request::ApplicationStopped => {
             driver.tell(Event::ApplicationStopped);
             return json!({"version": VERSION, "ok": true});

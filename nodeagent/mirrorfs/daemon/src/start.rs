@@ -19,6 +19,7 @@ use crate::intake::Intake;
 use crate::machine::Machine;
 use crate::metrics::{self, Metrics};
 use crate::resync::{self, Resync};
+use crate::verify::Verify;
 use crate::{clock, control, gate, log, probe, socket, under};
 
 /// How long connecting to the peer may take.
@@ -119,8 +120,9 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     let metrics = Arc::new(Metrics::default());
     let rate = config.resync_bytes_per_second;
     let resync = Arc::new(Resync::new(driver.clone(), metrics.clone(), copies.clone(), (call.clone(), rate)));
+    let verify = Arc::new(Verify::new(resync.clone(), call.clone()));
     if let Some(address) = config.metrics {
-        metrics::serve(address, metrics.clone(), resync.clone(), Arc::new(server))?;
+        metrics::serve(address, metrics.clone(), verify.clone(), Arc::new(server))?;
     } else {
         // It listens as long as the process lives.
         std::mem::forget(server);
@@ -178,7 +180,7 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
         let patience = Duration::from_secs_f64(config.stall_seconds);
         move || d.keep_time(patience)
     })?;
-    socket::listen(&config.control(), &socket::Parts { driver: of(&driver), resync })?;
+    socket::listen(&config.control(), &socket::Parts { driver: of(&driver), resync, verify })?;
     let incarnation = mirror_witness::object::print(incarnation.process);
     log::info(
         "started",

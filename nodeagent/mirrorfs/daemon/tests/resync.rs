@@ -1,30 +1,18 @@
 //! Resyncs between real daemons: what moves, what goes on when one of them is killed, and that both copies are equal afterwards.
 
-#[allow(dead_code, reason = "shared with other tests, which use other parts")]
-#[path = "../../fs/tests/support/random.rs"]
-mod random;
-#[allow(dead_code, reason = "shared with other tests, which use other parts")]
-#[path = "../../fs/tests/support/snapshot.rs"]
-mod snapshot;
 mod support;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use random::Random;
 use support::Machines;
+use support::fidget::{Stop, fidget};
+use support::random::Random;
 
 fn sent(machines: &Machines, side: &str) -> u64 {
     machines.metric(side, "farmstead_mirrorfs_resync_sent_bytes_total") as u64
-}
-
-/// Both daemons end, and their copies are equal in every respect.
-fn assert_equal(mut machines: Machines) {
-    machines.stop();
-    let (a, b) = (machines.directory("a", 0), machines.directory("b", 0));
-    snapshot::assert_same("a", &a, "b", &b, snapshot::Times::Exact);
 }
 
 fn kill(child: &mut Option<std::process::Child>) {
@@ -40,27 +28,6 @@ fn scribble(path: &Path, count: u64, random: &mut Random) {
     for _ in 0..count {
         file.write_all_at(&random.bytes(4096), random.below(blocks) * 4096).unwrap();
     }
-}
-
-/// Works on small files in one folder until it is told to stop.
-fn fidget(folder: &Path, stop: &AtomicBool, seed: u64) {
-    let mut random = Random::new(seed);
-    fs::create_dir_all(folder.join("deeper")).unwrap();
-    while !stop.load(Ordering::Relaxed) {
-        let name = |n: u64| if n.is_multiple_of(3) { format!("deeper/{n}") } else { format!("{n}") };
-        let (one, other) = (folder.join(name(random.below(40))), folder.join(name(random.below(40))));
-        // What is not there any more, or there already, is another writer's, or an earlier round's.
-        let _ = match random.below(6) {
-            0..=2 => fs::write(&one, random.bytes(random_length(seed, one.as_os_str().len()))),
-            3 => fs::rename(&one, &other),
-            4 => fs::remove_file(&one),
-            _ => fs::hard_link(&one, &other),
-        };
-    }
-}
-
-fn random_length(seed: u64, salt: usize) -> usize {
-    (seed as usize * 7919 + salt * 104_729) % 90_000
 }
 
 #[test]
@@ -85,7 +52,7 @@ fn after_a_kill_only_what_can_differ_moves() {
     let moved = sent(&machines, "a") - before;
     // 80 KiB of blocks, the new file, digests of all that the log names.
     assert!(moved > 180_000 && moved < 400_000, "{moved}");
-    assert_equal(machines);
+    machines.assert_equal();
 }
 
 #[test]
@@ -118,7 +85,7 @@ fn a_large_file_with_one_percent_changed_moves_about_one_percent() {
     // Each block, a digest of each extent, and those of the blocks of each extent that differs.
     assert!(moved < changed * (4096 + 320) + size / 65536 * 17 + 65536, "{moved} for {changed} blocks");
     assert!(moved > changed * 4096 / 2, "{moved}");
-    assert_equal(machines);
+    machines.assert_equal();
 }
 
 #[test]
@@ -136,6 +103,7 @@ fn writes_go_on_under_a_whole_resync() {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         for writer in 0..3 {
             let (folder, stop) = (at.join(format!("d{writer}")), &stop);
             scope.spawn(move || fidget(&folder, stop, writer + 10));
@@ -143,9 +111,8 @@ fn writes_go_on_under_a_whole_resync() {
         machines.start_secondary();
         machines.wait_for_role("b", "SECOND");
         machines.wait_for_role("a", "PRIM");
-        stop.store(true, Ordering::Relaxed);
     });
-    assert_equal(machines);
+    machines.assert_equal();
 }
 
 /// A slow resync of 24 MiB during which `fault` happens: it goes on, and does not begin anew.
@@ -160,6 +127,7 @@ fn interrupted(fault: impl Fn(&mut Machines)) {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         let (folder, stop) = (at.join("busy"), &stop);
         scope.spawn(move || fidget(&folder, stop, 20));
         machines.start_secondary();
@@ -167,8 +135,6 @@ fn interrupted(fault: impl Fn(&mut Machines)) {
         let told = machines.status("a");
         assert!(told["resync"]["remainingSeconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{told}");
         assert!(told["outOfSyncBytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{told}");
-        // The writer's file system may be gone next.
-        stop.store(true, Ordering::Relaxed);
     });
     let before = sent(&machines, "a");
     fault(&mut machines);
@@ -178,7 +144,7 @@ fn interrupted(fault: impl Fn(&mut Machines)) {
     // A new process counts from nothing.
     let all = if all < before { before + all } else { all };
     assert!(all < 24_000_000 + (12 << 20), "{all} in all, {before} before the fault");
-    assert_equal(machines);
+    machines.assert_equal();
 }
 
 #[test]

@@ -147,6 +147,11 @@ fn masked(mask: u16) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
+/// How many bytes the blocks of a mask have.
+pub fn masked_bytes(mask: u16) -> u64 {
+    u64::from(mask.count_ones()) * BLOCK as u64
+}
+
 /// Appends the blocks of one extent that are in `mask`, as they are now: where their data lies, and the data.
 ///
 /// # Errors

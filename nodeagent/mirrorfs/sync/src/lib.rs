@@ -56,6 +56,7 @@ mod sight;
 pub mod source;
 pub mod store;
 pub mod target;
+pub mod verify;
 mod walk;
 mod wire;
 

@@ -181,7 +181,7 @@ impl Source {
         let mut carried = false;
         let mut carry_once = |draft: &Draft| {
             carried = true;
-            self.spent(&self.counters.sent, draft.len());
+            self.sent(draft);
             carry(draft.bytes())
         };
         let result = self.copy_object(of, name, &mut carry_once);
@@ -370,19 +370,12 @@ impl Source {
             if next.is_empty() {
                 break;
             }
-            let masks = if cursor.is_sparse() {
-                let mut extents = Vec::with_capacity(next.len());
-                for extent in &next {
-                    let (digests, read) = extents::block_digests(file.as_fd(), *extent, size).map_err(io)?;
-                    Counters::add(&self.counters.read, read);
-                    extents.push((*extent, digests));
-                }
-                self.ask(line, &Question::Blocks { of, size, extents })?;
-                answer::blocks(&line.answer()?, next.len())?
+            let masked = if cursor.is_sparse() {
+                self.blocks(line, of, (file, size), &next)?
             } else {
-                vec![extents::ALL; next.len()]
+                next.into_iter().map(|extent| (extent, extents::ALL)).collect()
             };
-            for (extent, mask) in next.into_iter().zip(masks) {
+            for (extent, mask) in masked {
                 if draft.is_full() {
                     break;
                 }
@@ -393,6 +386,34 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Which blocks of these extents (at most `BLOCK_EXTENTS`) differ.
+    pub(crate) fn blocks(
+        &self,
+        line: &mut dyn Line,
+        of: Object,
+        (file, size): (&OwnedFd, u64),
+        which: &[u64],
+    ) -> Result<Vec<(u64, u16)>, Failure> {
+        if which.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut extents = Vec::with_capacity(which.len());
+        for extent in which {
+            let made = extents::block_digests(file.as_fd(), *extent, size);
+            let (digests, read) = made.map_err(|errno| Failure::Io(of, errno))?;
+            Counters::add(&self.counters.read, read);
+            extents.push((*extent, digests));
+        }
+        self.ask(line, &Question::Blocks { of, size, extents })?;
+        let masks = answer::blocks(&line.answer()?, which.len())?;
+        Ok(which.iter().copied().zip(masks).collect())
+    }
+
+    /// A body is sent: it counts, and has to be paid for.
+    pub(crate) fn sent(&self, body: &Draft) {
+        self.spent(&self.counters.sent, body.len());
     }
 
     /// Sends a question, within the bandwidth.

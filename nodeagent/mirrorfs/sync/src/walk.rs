@@ -31,9 +31,9 @@ use crate::source::{Failure, LINES, Name, Source};
 pub enum Differs {
     /// A directory's names, or what they lead to.
     Names,
-    /// Attributes, or a small file's data, or both.
-    Inode,
-    /// A large file's data.
+    /// Attributes; at first sight perhaps a small file's data as well.
+    Attributes,
+    /// A file's data, and perhaps its attributes.
     Data,
 }
 
@@ -141,7 +141,7 @@ impl Source {
             self.ask(line, &Question::Inode { of, meta: meta.digest(), size: 0, first: 0, extents: Vec::new() })?;
             let there = answer::inode(&line.answer()?)?;
             if there.there && !there.same {
-                found(of, Differs::Inode, None);
+                found(of, Differs::Attributes, None);
             }
             let mut census = Census::default();
             let mut names_differ = !there.there;
@@ -193,7 +193,7 @@ impl Source {
                 Led::Same | Led::Different | Led::Elsewhere if directory => queue.push(object),
                 Led::Same if entry.small => {}
                 Led::Same | Led::Elsewhere if !entry.small => self.judge_data(line, object, found)?,
-                _ => found(object, Differs::Inode, None),
+                _ => found(object, Differs::Attributes, None),
             }
         }
         Ok(names_differ)
@@ -229,7 +229,7 @@ impl Source {
         }
         match (all.differing.is_empty(), all.dirty) {
             (true, false) => {}
-            (true, true) => found(object, Differs::Inode, None),
+            (true, true) => found(object, Differs::Attributes, None),
             (false, _) => found(object, Differs::Data, Some(all)),
         }
         Ok(())

@@ -3,6 +3,12 @@
 //! Needs root and /dev/fuse. All that a test makes is unmounted, killed and removed at its end, also when it fails.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod fidget;
+#[path = "../../../fs/tests/support/random.rs"]
+pub mod random;
+#[path = "../../../fs/tests/support/snapshot.rs"]
+pub mod snapshot;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -226,6 +232,15 @@ impl Machines {
         if let Some(child) = self.primary.take() {
             self.agents.clear();
             self.end("a", child);
+        }
+    }
+
+    /// Stops both, and compares their copies in every respect.
+    pub fn assert_equal(mut self) {
+        self.stop();
+        for number in 0..self.directories {
+            let (a, b) = (self.directory("a", number), self.directory("b", number));
+            snapshot::assert_same("a", &a, "b", &b, snapshot::Times::Exact);
         }
     }
 
