@@ -90,6 +90,10 @@ bench-mirrorfs: system-rust ## A plain directory and a mirror, interleaved (root
 bench-takeover: system-testbed system-rust controlplane ## How long a mirror takes to go on after a kill, 50 times each, by step (TAKEOVER_ARGS="--rounds 10 machine")
 	$(RUN)/python tests/bench/mirror_takeover.py $(TAKEOVER_ARGS)
 
+bench-resync: system-rust .venv/.ready ## A resync next to rsync: small files, and a large one (root, rsync, 30 GiB; BENCH_ARGS="--files 100000 --size 1024")
+	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples
+	$(RUN)/python tests/bench/resync.py $(BENCH_ARGS)
+
 MIRROR_CORE := -p farmstead-mirror-core -p farmstead-mirror-lab -p farmstead-mirror-witness
 MIRROR_CARGO := cd nodeagent/mirrorfs && cargo
 

@@ -5,17 +5,18 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use mirror_core::message::Frame;
+use mirror_core::message::{Frame, Message};
 use mirrorfs_net::client::{Call, connect};
 use mirrorfs_net::frame::Kind;
 use mirrorfs_net::hello::Channel;
 use mirrorfs_net::link::{Broken, Link};
 
+use crate::driver::Driver;
 use crate::log;
 use crate::wire;
 
 /// Sends messages for as long as there is somebody who has some. `lease` is how old one may get.
-pub fn send(call: &Call, lease: Duration, frames: &Receiver<Frame>) {
+pub fn send(driver: &Driver, call: &Call, lease: Duration, frames: &Receiver<Frame>) {
     let mut link: Option<Link> = None;
     let mut told = None;
     loop {
@@ -24,7 +25,10 @@ pub fn send(call: &Call, lease: Duration, frames: &Receiver<Frame>) {
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let Some(bytes) = wire::encode(&frame.message) else { continue };
+        let Some(mut bytes) = wire::encode(&frame.message) else { continue };
+        if matches!(frame.message, Message::ResyncBegin { .. }) && driver.keeps() {
+            wire::keep(&mut bytes);
+        }
         let started = Instant::now();
         let result = deliver(call, lease, &mut link, &bytes);
         let now = result.as_ref().err().map(ToString::to_string);

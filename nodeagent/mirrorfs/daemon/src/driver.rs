@@ -18,6 +18,7 @@ use mirror_core::difflog::Image;
 use mirror_core::durable::Durable;
 use mirror_core::ids::{Body, Generation, NodeId, ObjectId, Seq};
 use mirror_core::message::{Frame, Message, Op, Outcome};
+use mirror_core::resync::Phase;
 use mirror_core::{Action, Event, Node, Record, RoleName, Time};
 
 use crate::clock;
@@ -161,6 +162,8 @@ pub struct Driver {
     timer: Condvar,
     news: Condvar,
     mounted: AtomicBool,
+    /// The copy that the next resync overwrites is to be kept.
+    keep: AtomicBool,
     cgroups: Mutex<Vec<PathBuf>>,
     hands: Hands,
     /// What is at work for a resync or a verification.
@@ -189,6 +192,7 @@ impl Driver {
             timer: Condvar::new(),
             news: Condvar::new(),
             mounted: AtomicBool::new(false),
+            keep: AtomicBool::new(false),
             cgroups: Mutex::default(),
             hands,
             open: Open::default(),
@@ -335,6 +339,10 @@ impl Driver {
             // Whoever waits for an answer that will not come looks again.
             inner.arrivals.values().for_each(|arrival| arrival.thread.unpark());
             inner.desks.iter_mut().filter(|desk| desk.reply.is_some()).for_each(Desk::nudge);
+        }
+        if inner.node.resync().is_some_and(|resync| resync.phase != Phase::Asking) {
+            // It was kept, and may be overwritten in part by now.
+            self.set_keep(false);
         }
         if inner.status.version != inner.told {
             inner.told = inner.status.version;
@@ -535,6 +543,16 @@ impl Driver {
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.lock().status);
         self.news.notify_all();
+    }
+
+    /// Whether the copy that the next resync overwrites is to be kept.
+    pub fn keeps(&self) -> bool {
+        self.keep.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it is.
+    pub fn set_keep(&self, keep: bool) {
+        self.keep.store(keep, Ordering::Relaxed);
     }
 
     /// The application's control groups.

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::copies::Copies;
 use crate::driver::Driver;
+use crate::keeper::Keeper;
 use crate::log;
 use crate::session::{disk_failed, is_full};
 use crate::wire;
@@ -28,6 +29,7 @@ type Read<'p> = (Work<'p>, Kind, (ObjectId, Option<ObjectId>));
 pub struct Intake {
     pub driver: Arc<Driver>,
     pub copies: Arc<Copies>,
+    pub keeper: Arc<Keeper>,
     pub acknowledgement: Acknowledgement,
 }
 
@@ -132,6 +134,13 @@ impl Serve for Intake {
 
     fn message(&self, peer: &Hello, payload: &[u8]) -> Result<(), Refused> {
         let message = wire::decode(payload).ok_or(Refused::Payload)?;
+        if let Message::ResyncBegin { session, .. } = message
+            && wire::keeps(payload)
+            && !self.keeper.has_kept(Incarnation { boot: peer.boot, process: peer.process }, session)
+        {
+            // It is said again with every beacon.
+            return Ok(());
+        }
         self.driver.tell(Event::Received(self.frame(peer, message)));
         Ok(())
     }

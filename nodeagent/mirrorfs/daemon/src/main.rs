@@ -13,6 +13,7 @@ mod gate;
 mod hands;
 mod http;
 mod intake;
+mod keeper;
 mod lines;
 mod log;
 mod machine;
@@ -34,7 +35,8 @@ use serde_json::json;
 
 const USAGE: &str = "usage: farmstead-mirrorfs CONFIG.json [VERB]
   without a verb: the daemon
-  status | switchover | stop | overwrite: speaks to the daemon of this configuration
+  status | switchover | stop: speaks to the daemon of this configuration
+  overwrite [keep]: the other machine's copy of another lineage may be overwritten, or is kept first
   verify [repair]: compares both copies, and mends the other one's from this primary's
   force OPERATION | force-local OPERATION: become primary (the other machine is off for certain)
   recreated-witness UID | replace-peer UID";
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
 fn client(config: &str, order: &[&str]) -> Option<Result<serde_json::Value, String>> {
     let (verb, fields) = match order {
         [verb @ ("status" | "switchover" | "stop" | "overwrite")] => (*verb, json!({})),
+        ["overwrite", "keep"] => ("overwrite", json!({"keep": true})),
         ["verify"] => ("verify", json!({"repair": false})),
         ["verify", "repair"] => ("verify", json!({"repair": true})),
         // Whoever types this on the machine itself says that the other one is off.

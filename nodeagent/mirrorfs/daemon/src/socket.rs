@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::driver::Driver;
 use crate::hands::spawn;
+use crate::keeper::Keeper;
 use crate::log;
 use crate::resync::Resync;
 use crate::verify::Verify;
@@ -43,7 +44,11 @@ enum Request {
         repair: bool,
     },
     /// The peer's copy of another lineage may be overwritten.
-    Overwrite,
+    Overwrite {
+        /// It is kept first, or not overwritten.
+        #[serde(default)]
+        keep: bool,
+    },
     /// Become primary without having been in sync.
     Force { operation: String, confirmed_off: bool, peer_lease_fresh: bool },
     /// The same without a witness, from somebody who has cut the peer's power.
@@ -68,6 +73,7 @@ pub struct Parts {
     pub driver: Arc<Driver>,
     pub resync: Arc<Resync>,
     pub verify: Arc<Verify>,
+    pub keeper: Arc<Keeper>,
 }
 
 /// Listens for as long as the process lives.
@@ -153,6 +159,7 @@ fn shown(parts: &Parts) -> Value {
     let inner = parts.driver.lock();
     let mut shown = inner.status.show(&inner.node, parts.driver.mounted(), progress);
     shown["verify"] = verify.into();
+    shown["kept"] = parts.keeper.show();
     shown
 }
 
@@ -207,7 +214,10 @@ fn answer(parts: &Parts, request: Request) -> Value {
         }
         Request::Switchover => Ok(Order::SwitchOver),
         Request::Stop => Ok(Order::Stop),
-        Request::Overwrite => Ok(Order::Overwrite),
+        Request::Overwrite { keep } => {
+            driver.set_keep(keep);
+            Ok(Order::Overwrite)
+        }
         Request::Force { operation, confirmed_off, peer_lease_fresh } => {
             id(&operation).map(|id| Order::Force { operation: OperationId(id), confirmed_off, peer_lease_fresh })
         }

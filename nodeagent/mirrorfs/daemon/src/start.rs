@@ -16,6 +16,7 @@ use crate::driver::Driver;
 use crate::gate::Gate;
 use crate::hands::{self, spawn};
 use crate::intake::Intake;
+use crate::keeper::Keeper;
 use crate::machine::Machine;
 use crate::metrics::{self, Metrics};
 use crate::resync::{self, Resync};
@@ -113,7 +114,13 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
             log::error("connection refused or lost", &[("peer", from), ("reason", broken)]);
         }),
     };
-    let intake = Intake { driver: driver.clone(), copies: copies.clone(), acknowledgement: protocol.acknowledgement };
+    let keeper = Arc::new(Keeper::new(driver.clone(), copies.clone()));
+    let intake = Intake {
+        driver: driver.clone(),
+        copies: copies.clone(),
+        keeper: keeper.clone(),
+        acknowledgement: protocol.acknowledgement,
+    };
     let server = Server::start(config.member.address, listen, Arc::new(intake))
         .map_err(|error| format!("{}: {error}", config.member.address))?;
     log::info("listening", &[("address", &server.address())]);
@@ -161,7 +168,8 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     let lease = Duration::from_millis(protocol.lease.0.unsigned_abs());
     spawn("beacons", {
         let call = call.clone();
-        move || control::send(&call, lease, &queues.control)
+        let d = of(&driver);
+        move || control::send(&d, &call, lease, &queues.control)
     })?;
     spawn("gate", move || gate::keep(serving_gate, &queues.gate))?;
     spawn("orders", move || machine.work(&queues.orders))?;
@@ -180,7 +188,7 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
         let patience = Duration::from_secs_f64(config.stall_seconds);
         move || d.keep_time(patience)
     })?;
-    socket::listen(&config.control(), &socket::Parts { driver: of(&driver), resync, verify })?;
+    socket::listen(&config.control(), &socket::Parts { driver: of(&driver), resync, verify, keeper })?;
     let incarnation = mirror_witness::object::print(incarnation.process);
     log::info(
         "started",

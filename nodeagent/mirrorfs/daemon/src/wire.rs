@@ -33,6 +33,19 @@ pub fn split_operation(payload: &[u8]) -> Option<(Seq, Seq, &[u8])> {
     Some((low, after, r.0))
 }
 
+/// Makes of a `ResyncBegin` one that wants the copy kept that it overwrites.
+pub fn keep(message: &mut [u8]) {
+    message[1] = BEGIN_AND_KEEP;
+}
+
+/// Whether a message is such a one.
+pub fn keeps(message: &[u8]) -> bool {
+    message.get(1) == Some(&BEGIN_AND_KEEP)
+}
+
+/// The kind byte of a `ResyncBegin` that wants the copy kept.
+const BEGIN_AND_KEEP: u8 = 10;
+
 /// The bytes of a message; `None` for the two kinds that don't travel here.
 pub fn encode(message: &Message) -> Option<Vec<u8>> {
     let mut w = vec![VERSION];
@@ -127,7 +140,9 @@ pub fn decode(bytes: &[u8]) -> Option<Message> {
     let message = match r.byte()? {
         1 => Message::Beacon { sent: r.time()?, answered: r.optional_time()?, renew: r.flag()?, view: r.view()? },
         2 => Message::Answer { to: r.time()?, granted: r.flag()?, view: r.view()? },
-        3 => Message::ResyncBegin { generation: r.generation()?, session: r.session()?, first: Seq(r.number()?) },
+        3 | BEGIN_AND_KEEP => {
+            Message::ResyncBegin { generation: r.generation()?, session: r.session()?, first: Seq(r.number()?) }
+        }
         4 => {
             let (session, known, count) = (r.session()?, r.flag()?, usize::try_from(r.number()?).ok()?);
             if count > OBJECTS_MAX || !known && count > 0 {
@@ -264,6 +279,16 @@ mod tests {
             bytes.push(0);
             assert_eq!(decode(&bytes), None);
         }
+    }
+
+    #[test]
+    fn a_resync_that_keeps_the_copy_reads_back_as_one_that_does_not() {
+        let message = Message::ResyncBegin { generation: Generation(7), session: 9, first: Seq(11) };
+        let mut bytes = encode(&message).expect("it travels here");
+        assert!(!keeps(&bytes));
+        keep(&mut bytes);
+        assert!(keeps(&bytes));
+        assert_eq!(decode(&bytes), Some(message));
     }
 
     #[test]

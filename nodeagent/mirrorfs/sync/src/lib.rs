@@ -45,6 +45,7 @@ mod body;
 mod cursors;
 mod directory;
 mod extents;
+pub mod keep;
 mod meta;
 mod names;
 pub mod object;

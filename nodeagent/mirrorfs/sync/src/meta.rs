@@ -152,7 +152,9 @@ fn xattrs(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
     };
     let mut xattrs = Vec::new();
     let mut total = 0;
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && *name != ID_XATTR.as_bytes()) {
+    // XFS lists each ACL a second time, in its own form.
+    let ours = |name: &[u8]| name == ID_XATTR.as_bytes() || name.starts_with(b"trusted.SGI_ACL_");
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !ours(name)) {
         let mut value = vec![0; XATTR_MAX];
         match rustix::fs::getxattr(&path, name, &mut value[..]) {
             Ok(length) => value.truncate(length),

@@ -157,17 +157,7 @@ impl Side {
         meta: &Meta,
         data: Option<&Sent<'_>>,
     ) -> Result<OwnedFd, Errno> {
-        let mode = Mode::from_raw_mode(meta.mode & 0o7777);
-        match meta.kind() {
-            FileType::RegularFile => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600)).map(drop)?;
-            }
-            FileType::Directory => rustix::fs::mkdirat(directory, name, mode)?,
-            FileType::Symlink => rustix::fs::symlinkat(&meta.target[..], directory, name)?,
-            kind => rustix::fs::mknodat(directory, name, kind, mode, meta.rdev)?,
-        }
-        let fd = open_entry(directory, name)?;
+        let fd = Side::make(directory, name, meta)?;
         if let Some(data) = data {
             let file = reopen(&fd, OFlags::RDWR)?;
             data.apply(file.as_fd())?;
@@ -180,6 +170,24 @@ impl Side {
         self.applier.forget(id);
         self.tree().set_id(fd.as_fd(), id)?;
         Ok(fd)
+    }
+
+    /// A new inode under a name, of the type, device and link target that `meta` says.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn make(directory: &OwnedFd, name: &[u8], meta: &Meta) -> Result<OwnedFd, Errno> {
+        let mode = Mode::from_raw_mode(meta.mode & 0o7777);
+        match meta.kind() {
+            FileType::RegularFile => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600)).map(drop)?;
+            }
+            FileType::Directory => rustix::fs::mkdirat(directory, name, mode)?,
+            FileType::Symlink => rustix::fs::symlinkat(&meta.target[..], directory, name)?,
+            kind => rustix::fs::mknodat(directory, name, kind, mode, meta.rdev)?,
+        }
+        open_entry(directory, name)
     }
 
     /// A directory has one name: wherever it is, it goes to the new one.

@@ -75,6 +75,10 @@ impl Target {
         Ok(Target { sides: sides.collect::<Result<_, _>>()? })
     }
 
+    pub(crate) fn sides(&self) -> &[Side] {
+        &self.sides
+    }
+
     /// Answers a question. Whatever it is, the copy is not changed.
     pub fn answer(&self, question: &[u8]) -> Vec<u8> {
         let question = match Question::decode(question) {
@@ -369,7 +373,7 @@ impl Side {
     }
 
     /// Empties a folder. Whole trees are taken apart on the way (in the folder `aside`), so that no depth needs more memory.
-    fn delete_all(&self, folder: &OwnedFd) -> Result<(), Errno> {
+    pub fn delete_all(&self, folder: &OwnedFd) -> Result<(), Errno> {
         loop {
             let names = self.list(folder)?;
             if names.is_empty() {

@@ -169,6 +169,19 @@ impl Machines {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{side}: {error}: {line:?}\n{}", self.said(side)))
     }
 
+    /// Orders again and again until it is not refused.
+    pub fn until_done(&self, side: &str, request: serde_json::Value) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(side, request.clone());
+            if answer["ok"] == true {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{side}: {request}: {answer}\n{}", self.said(side));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Asks again and again until the status is as wanted: for what changes without anybody being told.
     pub fn until(&self, side: &str, wanted: impl Fn(&serde_json::Value) -> bool) {
         let deadline = Instant::now() + PATIENCE;
