@@ -5,7 +5,7 @@ mod support;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::Machines;
 use support::fidget::{Stop, fidget};
@@ -101,9 +101,18 @@ fn writes_go_on_under_a_whole_resync() {
             fs::write(at.join(format!("d{folder}/{number}")), random.bytes(1 + number * 3_000)).unwrap();
         }
     }
+    fs::write(at.join("large"), random.bytes(24 << 20)).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _stop = Stop(&stop);
+        // What is read for a copy must not be written over what was changed since.
+        let (large, stopped) = (at.join("large"), &stop);
+        scope.spawn(move || {
+            let mut random = Random::new(30);
+            while !stopped.load(Ordering::Relaxed) {
+                scribble(&large, 16, &mut random);
+            }
+        });
         for writer in 0..3 {
             let (folder, stop) = (at.join(format!("d{writer}")), &stop);
             scope.spawn(move || fidget(&folder, stop, writer + 10));
@@ -115,8 +124,15 @@ fn writes_go_on_under_a_whole_resync() {
     machines.assert_equal();
 }
 
-/// A slow resync of 24 MiB during which `fault` happens: it goes on, and does not begin anew.
-fn interrupted(fault: impl Fn(&mut Machines)) {
+/// `MIRRORFS_KILLS=20` interrupts a resync that often, each time at another moment.
+fn moments() -> impl Iterator<Item = u64> {
+    let count = std::env::var("MIRRORFS_KILLS").ok().map_or(1, |text| text.parse().unwrap());
+    let mut random = Random::new(40);
+    std::iter::once(8 << 20).chain(std::iter::repeat_with(move || random.below(20 << 20))).take(count)
+}
+
+/// A slow resync of 24 MiB during which `fault` happens, once so many bytes were sent: it goes on, and does not begin anew.
+fn interrupted(after: u64, fault: impl Fn(&mut Machines)) {
     let mut machines = Machines::with(1, serde_json::json!({"resyncBytesPerSecond": 12 << 20}));
     machines.start_primary();
     machines.wait_for("a", |status| status["role"] == "ALONE" && status["mounted"] == true);
@@ -131,7 +147,7 @@ fn interrupted(fault: impl Fn(&mut Machines)) {
         let (folder, stop) = (at.join("busy"), &stop);
         scope.spawn(move || fidget(&folder, stop, 20));
         machines.start_secondary();
-        machines.until("a", |status| status["resync"]["bytesSent"].as_u64().is_some_and(|bytes| bytes > 8 << 20));
+        machines.until("a", |status| status["resync"]["bytesSent"].as_u64().is_some_and(|bytes| bytes > after));
         let told = machines.status("a");
         assert!(told["resync"]["remainingSeconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{told}");
         assert!(told["outOfSyncBytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{told}");
@@ -149,16 +165,20 @@ fn interrupted(fault: impl Fn(&mut Machines)) {
 
 #[test]
 fn a_target_that_is_killed_goes_on_where_it_was() {
-    interrupted(|machines| {
-        kill(&mut machines.secondary);
-        machines.start_secondary();
+    moments().for_each(|after| {
+        interrupted(after, |machines| {
+            kill(&mut machines.secondary);
+            machines.start_secondary();
+        });
     });
 }
 
 #[test]
 fn a_source_that_is_killed_goes_on_where_it_was() {
-    interrupted(|machines| {
-        kill(&mut machines.primary);
-        machines.start_primary();
+    moments().for_each(|after| {
+        interrupted(after, |machines| {
+            kill(&mut machines.primary);
+            machines.start_primary();
+        });
     });
 }

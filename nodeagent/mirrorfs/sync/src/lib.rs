@@ -28,8 +28,11 @@
 //! | `Apply` of kind `Change`, during a resync | `Target::change` |
 //! | `Apply` of kind `Purge` | `Target::purge` |
 //!
-//! Two things are the driver's to see to. A copy has its place in the object's order, and everything before it is done on the
-//! source, before `Source::copy` is called (the window does that). And objects take turns: one that is answered `NotYet` comes up
+//! A verification in sync uses the same lines: `Source::verify` tells of suspects, `Source::mend` looks again at each with its lock
+//! held, and has carried what makes it equal (`verify`). `Target::keep` keeps a copy before any of it is overwritten (`keep`).
+//!
+//! Two things are the driver's to see to. A copy has its place in the object's order, on the target too, and everything before it is done on
+//! the source, before `Source::copy` is called (the window does that). And objects take turns: one that is answered `NotYet` comes up
 //! again after the others, or eight that wait for their directories would keep those from ever being copied.
 //!
 //! # Why a comparison without locks is right
