@@ -120,6 +120,12 @@ impl Resync {
         self.frozen = None;
     }
 
+    /// Whether every object is equal, apart from what the application's operations that still travel bring up again: they never end
+    /// while it is busy.
+    pub fn is_copied(&self) -> bool {
+        self.set.is_empty() && !self.walking && self.copies.is_empty()
+    }
+
     /// Whether every object is known to be equal, apart from what still travels.
     pub fn is_settled(&self) -> bool {
         self.set.is_empty() && !self.walking && self.flying.is_empty()
@@ -168,6 +174,8 @@ mod tests {
             order.push(object.0);
         }
         assert_eq!(order, (1..20).chain(0..11).collect::<Vec<_>>());
+        resync.set.clear();
+        assert!(resync.is_copied() && !resync.is_settled());
     }
 
     #[test]
