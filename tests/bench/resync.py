@@ -112,8 +112,27 @@ class Mirror:
         self.children[side] = start(self.base, side, self.configs[side])
 
     def kill(self, side: str) -> None:
-        self.children[side].kill()
-        self.children.pop(side).wait()
+        """Kills a daemon, if it runs; the primary is alone then, and serves."""
+        if child := self.children.pop(side, None):
+            child.kill()
+            child.wait()
+        if side == "b":
+            self.alone()
+
+    def alone(self) -> None:
+        """Waits until the primary serves without a secondary."""
+        self.until("a", lambda status: status.get("role") == "ALONE" and status["mounted"])
+
+    def serve(self) -> None:
+        """Starts the primary, without a secondary."""
+        self.start("a")
+        self.alone()
+
+    def forget(self, side: str) -> None:
+        """Kills a daemon, and takes what it knows of its copy away."""
+        self.kill(side)
+        for name in ("state", "log"):
+            (self.base / f"state-{side}" / name).unlink(missing_ok=True)
 
     def moved(self) -> int:
         with urllib.request.urlopen(f"http://{self.metrics}/metrics") as answer:
@@ -125,7 +144,6 @@ class Mirror:
 
     def resync(self) -> Cost:
         """Starts the secondary and waits until it is in sync; the time is the resync's own, by the primary's log."""
-        self.until("a", lambda status: status.get("role") == "ALONE" and status["mounted"])
         before, log = self.moved(), self.base / "a.log"
         skip = log.stat().st_size
         forget_peak(self.children["a"].pid)
@@ -141,8 +159,9 @@ class Mirror:
         return Cost(ended - begun, self.moved() - before, peaks)
 
     def end(self) -> None:
-        for side in list(self.children):
-            self.kill(side)
+        for child in self.children.values():
+            child.kill()
+            child.wait()
         mounts = [self.base / "a", self.base / "b", *(self.base / f"state-{side}/under-0" for side in UIDS)]
         for left in mounts:
             if f" {left} " in Path("/proc/self/mounts").read_text():
@@ -252,13 +271,6 @@ def change_large(folder: Path, size: int) -> None:
             file.write(source.randbytes(BLOCK))
 
 
-def report(title: str, rows: list[tuple[str, Cost]]) -> None:
-    """A table for the document."""
-    print(f"\n{title}\n\n| | seconds | MiB moved | peak memory, MiB |\n|---|---|---|---|")
-    for name, cost in rows:
-        print(f"| {name} | {cost.cells()} |", flush=True)
-
-
 @contextmanager
 def rig(parent: Path) -> Iterator[tuple[Mirror, Path]]:
     """A mirror that is not started, and the copy for rsync; all of it is removed at the end."""
@@ -276,51 +288,63 @@ def rig(parent: Path) -> Iterator[tuple[Mirror, Path]]:
         shutil.rmtree(base)
 
 
-def small(parent: Path, count: int) -> None:
+class Table:
+    """What was measured of one work, for the ways that were asked for."""
+
+    def __init__(self, ways: list[str]) -> None:
+        self._ways = ways
+        self._rows: list[tuple[str, Cost]] = []
+
+    def add(self, way: str, what: str, measure: Callable[[], Cost]) -> None:
+        """Measures one more, and notes it."""
+        if way in self._ways:
+            os.sync()
+            self._rows.append((f"{way}, {what}", measure()))
+
+    def show(self, title: str) -> None:
+        """Prints the table for the document."""
+        print(f"\n{title}\n\n| | seconds | MiB moved | peak memory, MiB |\n|---|---|---|---|")
+        for name, cost in self._rows:
+            print(f"| {name} | {cost.cells()} |", flush=True)
+
+
+def small(parent: Path, count: int, ways: list[str]) -> None:
     """Many small files."""
     with rig(parent) as (mirror, copy):
         lay_small(mirror.base / "a", count)
-        mirror.start("a")
-        rows = [("mirror, empty target", mirror.resync())]
+        mirror.serve()
         source = mirror.base / "state-a/under-0"
-        os.sync()
-        rows.append(("rsync, empty target", rsync(mirror.base, source, copy)))
+        table = Table(ways)
+        table.add("mirror", "empty target", mirror.resync)
+        table.add("rsync", "empty target", lambda: rsync(mirror.base, source, copy))
         # Without its log, all of the target is compared.
+        mirror.forget("b")
+        table.add("mirror", "all equal, everything compared by content", mirror.resync)
+        table.add("rsync", "all equal, by size and time", lambda: rsync(mirror.base, source, copy))
+        table.add("rsync", "all equal, by content", lambda: rsync(mirror.base, source, copy, "--checksum"))
         mirror.kill("b")
-        for name in ("state", "log"):
-            (mirror.base / "state-b" / name).unlink()
-        os.sync()
-        rows.append(("mirror, all equal, everything compared by content", mirror.resync()))
-        rows.append(("rsync, all equal, by size and time", rsync(mirror.base, source, copy)))
-        rows.append(("rsync, all equal, by content", rsync(mirror.base, source, copy, "--checksum")))
-        mirror.kill("b")
-        mirror.until("a", lambda status: status.get("role") == "ALONE")
         change_small(mirror.base / "a", count)
-        os.sync()
-        rows.append(("mirror, 1 % of the files changed", mirror.resync()))
-        rows.append(("rsync, 1 % of the files changed", rsync(mirror.base, source, copy)))
-        report(f"{count:,} files of up to 2 KiB, {IN_A_FOLDER:,} in a directory", rows)
+        table.add("mirror", "1 % of the files changed", mirror.resync)
+        table.add("rsync", "1 % of the files changed", lambda: rsync(mirror.base, source, copy))
+        table.show(f"{count:,} files of up to 2 KiB, {IN_A_FOLDER:,} in a directory")
 
 
-def large(parent: Path, size: int) -> None:
+def large(parent: Path, size: int, ways: list[str]) -> None:
     """One large file."""
     with rig(parent) as (mirror, copy):
         lay_large(mirror.base / "a", size)
-        mirror.start("a")
-        os.sync()
-        rows = [("mirror, empty target", mirror.resync())]
+        mirror.serve()
         source = mirror.base / "state-a/under-0"
-        os.sync()
-        rows.append(("rsync, empty target", rsync(mirror.base, source, copy, "--inplace")))
+        table = Table(ways)
+        table.add("mirror", "empty target", mirror.resync)
+        table.add("rsync", "empty target", lambda: rsync(mirror.base, source, copy, "--inplace"))
         mirror.kill("b")
-        mirror.until("a", lambda status: status.get("role") == "ALONE")
         change_large(mirror.base / "a", size)
-        os.sync()
-        rows.append(("mirror, 1 % of the blocks changed", mirror.resync()))
-        os.sync()
+        table.add("mirror", "1 % of the blocks changed", mirror.resync)
         delta = ["--inplace", "--no-whole-file"]
-        rows.append(("rsync, 1 % of the blocks changed", rsync(mirror.base, source, copy, *delta)))
-        report(f"One file of {size:,} MiB, {size * MIB // BLOCK // 100:,} blocks of 4 KiB changed anywhere", rows)
+        table.add("rsync", "1 % of the blocks changed", lambda: rsync(mirror.base, source, copy, *delta))
+        blocks = size * MIB // BLOCK // 100
+        table.show(f"One file of {size:,} MiB, {blocks:,} blocks of 4 KiB changed anywhere")
 
 
 def main() -> None:
@@ -328,6 +352,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1_000_000, help="small files; 0: none of that work")
     parser.add_argument("--size", type=int, default=8_192, help="MiB of the large file; 0: none of that work")
+    both = ["mirror", "rsync"]
+    parser.add_argument("--ways", nargs="+", choices=both, default=both, help="what is measured")
     parser.add_argument("--base", type=Path, default=Path(tempfile.gettempdir()), help="where the copies lie")
     arguments = parser.parse_args()
     if shutil.which("rsync") is None:
@@ -337,9 +363,9 @@ def main() -> None:
     if free < needed:
         parser.error(f"{arguments.base} has {free >> 30} GiB free, {needed >> 30} are needed: name another by --base")
     if arguments.files:
-        small(arguments.base, arguments.files)
+        small(arguments.base, arguments.files, arguments.ways)
     if arguments.size:
-        large(arguments.base, arguments.size)
+        large(arguments.base, arguments.size, arguments.ways)
 
 
 if __name__ == "__main__":

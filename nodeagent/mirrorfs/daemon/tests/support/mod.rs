@@ -244,6 +244,8 @@ impl Machines {
         }
         if let Some(child) = self.primary.take() {
             self.agents.clear();
+            // With an agent it would wait for the application's end, which nobody here reports.
+            self.wait_for("a", |status| status["agent"] == false);
             self.end("a", child);
         }
     }
