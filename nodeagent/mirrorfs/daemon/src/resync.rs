@@ -47,11 +47,11 @@ struct State {
     begun: Option<Session>,
     /// Who is at work with it.
     busy: usize,
-    /// What could not be read last.
+    /// What went wrong since the last copy that was made.
     trouble: Option<String>,
 }
 
-/// How far a resync is, and what it could not read.
+/// How far a resync is, and what went wrong last.
 pub type Told = (Progress, Option<String>);
 
 /// What makes the peer's copy equal.
@@ -93,7 +93,7 @@ impl Resync {
         }
     }
 
-    /// How far the resync is that was begun last, and what it could not read.
+    /// How far the resync is that was begun last, and what went wrong last.
     pub fn progress(&self) -> Option<Told> {
         let state = self.lock();
         state.source.as_ref().filter(|_| state.begun.is_some()).map(|source| (source.progress(), state.trouble.clone()))
@@ -232,6 +232,7 @@ impl Resync {
             }
         };
         if outcome == Outcome::Done {
+            self.lock().trouble = None;
             self.metrics.resync_objects.fetch_add(1, Ordering::Relaxed);
         }
         let target = {
@@ -271,16 +272,24 @@ impl Resync {
         }
     }
 
+    /// Keeps what went wrong for the status; logs it where it is another thing than the last time.
+    fn note(&self, failure: &Failure) {
+        let text = failure.to_string();
+        let before = self.lock().trouble.replace(text.clone());
+        if before.as_ref() != Some(&text) {
+            log::error("the resync does not go on", &[("reason", &text)]);
+        }
+    }
+
     fn failed(&self, session: Session, failure: &Failure) {
         match failure {
             Failure::Lost(_) | Failure::Ended if !self.goes_on(session) => {}
             Failure::Lost(_) | Failure::Ended => {
-                log::info("the resync was interrupted", &[("reason", failure)]);
+                self.note(failure);
                 std::thread::sleep(PAUSE);
             }
             Failure::Io(_, errno) => {
-                log::error("this copy can't be read", &[("reason", failure)]);
-                self.lock().trouble = Some(failure.to_string());
+                self.note(failure);
                 if *errno == Errno::IO {
                     self.driver.tell(Event::DiskError);
                 }
