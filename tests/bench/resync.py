@@ -289,23 +289,17 @@ def rig(parent: Path) -> Iterator[tuple[Mirror, Path]]:
 
 
 class Table:
-    """What was measured of one work, for the ways that were asked for."""
+    """A table for the document, of the ways that were asked for; each line as soon as it is measured."""
 
-    def __init__(self, ways: list[str]) -> None:
+    def __init__(self, title: str, ways: list[str]) -> None:
         self._ways = ways
-        self._rows: list[tuple[str, Cost]] = []
+        print(f"\n{title}\n\n| | seconds | MiB moved | peak memory, MiB |\n|---|---|---|---|", flush=True)
 
     def add(self, way: str, what: str, measure: Callable[[], Cost]) -> None:
-        """Measures one more, and notes it."""
+        """Measures one more."""
         if way in self._ways:
             os.sync()
-            self._rows.append((f"{way}, {what}", measure()))
-
-    def show(self, title: str) -> None:
-        """Prints the table for the document."""
-        print(f"\n{title}\n\n| | seconds | MiB moved | peak memory, MiB |\n|---|---|---|---|")
-        for name, cost in self._rows:
-            print(f"| {name} | {cost.cells()} |", flush=True)
+            print(f"| {way}, {what} | {measure().cells()} |", flush=True)
 
 
 def small(parent: Path, count: int, ways: list[str]) -> None:
@@ -314,7 +308,7 @@ def small(parent: Path, count: int, ways: list[str]) -> None:
         lay_small(mirror.base / "a", count)
         mirror.serve()
         source = mirror.base / "state-a/under-0"
-        table = Table(ways)
+        table = Table(f"{count:,} files of up to 2 KiB, {IN_A_FOLDER:,} in a directory", ways)
         table.add("mirror", "empty target", mirror.resync)
         table.add("rsync", "empty target", lambda: rsync(mirror.base, source, copy))
         # Without its log, all of the target is compared.
@@ -326,7 +320,6 @@ def small(parent: Path, count: int, ways: list[str]) -> None:
         change_small(mirror.base / "a", count)
         table.add("mirror", "1 % of the files changed", mirror.resync)
         table.add("rsync", "1 % of the files changed", lambda: rsync(mirror.base, source, copy))
-        table.show(f"{count:,} files of up to 2 KiB, {IN_A_FOLDER:,} in a directory")
 
 
 def large(parent: Path, size: int, ways: list[str]) -> None:
@@ -335,7 +328,8 @@ def large(parent: Path, size: int, ways: list[str]) -> None:
         lay_large(mirror.base / "a", size)
         mirror.serve()
         source = mirror.base / "state-a/under-0"
-        table = Table(ways)
+        blocks = size * MIB // BLOCK // 100
+        table = Table(f"One file of {size:,} MiB, {blocks:,} blocks of 4 KiB changed anywhere", ways)
         table.add("mirror", "empty target", mirror.resync)
         table.add("rsync", "empty target", lambda: rsync(mirror.base, source, copy, "--inplace"))
         mirror.kill("b")
@@ -343,8 +337,6 @@ def large(parent: Path, size: int, ways: list[str]) -> None:
         table.add("mirror", "1 % of the blocks changed", mirror.resync)
         delta = ["--inplace", "--no-whole-file"]
         table.add("rsync", "1 % of the blocks changed", lambda: rsync(mirror.base, source, copy, *delta))
-        blocks = size * MIB // BLOCK // 100
-        table.show(f"One file of {size:,} MiB, {blocks:,} blocks of 4 KiB changed anywhere")
 
 
 def main() -> None:
