@@ -24,6 +24,7 @@ impl Node {
             Event::Written(written) => self.written(now, written),
             Event::Change { kind, object, also, body } => self.change(now, kind, (object, also), body),
             Event::Mend { kind, object, body } => self.mend(now, kind, object, body),
+            Event::Expect { objects } => self.log.expect(objects),
             Event::Applied { seq, outcome, .. } => self.applied(now, seq, outcome),
             Event::Flushed { number } => self.flushed(number),
             Event::Compared { equal } => self.compared(equal),

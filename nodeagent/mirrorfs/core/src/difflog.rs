@@ -9,6 +9,7 @@ use crate::ids::ObjectId;
 use crate::message::{Kind, Op};
 use crate::slots::{Reader, Slotted, Writer};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The objects of one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -72,8 +73,8 @@ impl Slotted for Image {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DiffLog {
     now: Image,
-    disk: Image,
-    writing: Option<Image>,
+    disk: Arc<Image>,
+    writing: Option<Arc<Image>>,
     /// `now` is not what was last given out to be written.
     changed: bool,
     room: usize,
@@ -82,7 +83,7 @@ pub struct DiffLog {
 impl DiffLog {
     /// The log as it was found on disk.
     pub fn new(disk: Image, room: usize) -> Self {
-        DiffLog { now: disk.clone(), disk, writing: None, changed: false, room }
+        DiffLog { now: disk.clone(), disk: disk.into(), writing: None, changed: false, room }
     }
 
     /// Notes that `object` is about to change. True once that is on disk, and will stay there: only then may it change.
@@ -111,6 +112,21 @@ impl DiffLog {
         op.objects().filter(|object| !self.touch(*object, looks_ahead)).count() == 0
     }
 
+    /// Notes objects that will change before long, so that one write covers them all. In a crowded log they wait for their turn.
+    pub fn expect(&mut self, objects: impl IntoIterator<Item = ObjectId>) {
+        for object in objects {
+            if self.is_crowded() {
+                return;
+            }
+            self.changed |= self.now.current.objects.insert(object);
+        }
+    }
+
+    /// Whether the log names `object` since the last cut, on disk or soon.
+    pub fn names(&self, object: ObjectId) -> bool {
+        self.now.current.full || self.now.current.objects.contains(&object)
+    }
+
     /// Everything may differ from now on.
     pub fn lose(&mut self) {
         self.now = Image::unreadable();
@@ -118,12 +134,12 @@ impl DiffLog {
     }
 
     /// What to write now, if anything changed and no write is under way.
-    pub fn to_write(&mut self) -> Option<Image> {
+    pub fn to_write(&mut self) -> Option<Arc<Image>> {
         if self.writing.is_some() || !self.changed {
             return None;
         }
         self.changed = false;
-        self.writing = Some(self.now.clone());
+        self.writing = Some(self.now.clone().into());
         self.writing.clone()
     }
 
@@ -224,12 +240,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_expected_is_written_at_once_and_never_crowds_the_log() {
+        let mut log = log();
+        log.expect((1..=9).map(ObjectId));
+        assert!(log.names(ObjectId(4)) && !log.names(ObjectId(5)), "up to where an early checkpoint is due");
+        assert!(!log.touch(ObjectId(2), true), "noted, and not on disk yet");
+        write(&mut log);
+        assert!(log.touch(ObjectId(2), true));
+        log.expect([ObjectId(2)]);
+        assert_eq!(log.to_write(), None, "nothing new");
+    }
+
+    #[test]
     fn an_image_comes_back_from_its_slot() {
         let mut log = log();
         log.touch(ObjectId(1), true);
         log.cut([ObjectId(5)]);
         let image = log.to_write().expect("changed");
-        assert_eq!(decode(&encode(1, &image)), Some((1, image)));
+        assert_eq!(decode(&encode(1, &*image)), Some((1, Arc::unwrap_or_clone(image))));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::ids::{Body, Generation, NodeId, ObjectId, OperationId, Seq};
 use crate::message::{Frame, Kind, Op, Outcome};
 use crate::record::Record;
 use crate::time::Time;
+use std::sync::Arc;
 
 /// What a GET of the witness gave.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +109,11 @@ pub enum Event {
         /// The driver's handle.
         body: Body,
     },
+    /// These objects will change before long. What the difference log names ahead need not wait for it later.
+    Expect {
+        /// As many as fit are noted, in this order.
+        objects: Vec<ObjectId>,
+    },
     /// An `Action::Apply` ended.
     Applied {
         /// The operation's generation.
@@ -172,7 +178,7 @@ pub enum Action {
     /// Write and fsync the state, then `Event::Persisted`.
     Persist(Durable),
     /// Write and fsync the difference log, then `Event::LogPersisted`.
-    PersistLog(Image),
+    PersistLog(Arc<Image>),
     /// Send to the peer.
     Send(Frame),
     /// Change the own copy, then `Event::Applied`.

@@ -11,7 +11,7 @@ use crate::difflog::{DiffLog, Image};
 use crate::durable::{DataMark, Durable};
 use crate::event::{Action, Event, Notice, Order};
 use crate::guard::Mutation;
-use crate::ids::{Generation, Incarnation, NodeId, Seq};
+use crate::ids::{Generation, Incarnation, NodeId, ObjectId, Seq};
 use crate::intake::Intake;
 use crate::message::{Frame, Message, View};
 use crate::pump::Terms;
@@ -223,6 +223,11 @@ impl Node {
     /// From now on with these settings.
     pub fn reconfigure(&mut self, settings: &Settings) {
         self.cfg = settings.clone();
+    }
+
+    /// Whether the difference log names this object in the present epoch, on disk or soon.
+    pub fn logs(&self, object: ObjectId) -> bool {
+        self.log.names(object)
     }
 
     /// The role.

@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -60,8 +60,7 @@ pub struct Desk {
     /// Since when the operation is under way on this disk, and whether it is a sync.
     pub local: Option<(Instant, bool)>,
     /// The connection that the thread waits on, while it does (`blocked`).
-    pub socket: Option<TcpStream>,
-    blocked: bool,
+    pub socket: Option<Arc<TcpStream>>,
     /// The thread, while it is parked.
     parked: Option<Thread>,
 }
@@ -74,9 +73,7 @@ impl Desk {
 
     /// There is something new on the desk: whatever its thread waits for ends.
     fn nudge(&mut self) {
-        if self.blocked
-            && let Some(socket) = &self.socket
-        {
+        if let Some(socket) = &self.socket {
             // Gone already: then the thread is on its way back.
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -127,7 +124,7 @@ pub enum Task {
 /// The queues of the threads that have one job each.
 pub struct Hands {
     pub state: Sender<Durable>,
-    pub log: Sender<Image>,
+    pub log: Sender<Arc<Image>>,
     pub flush: Sender<u64>,
     pub witness: Sender<Question>,
     pub control: Sender<Frame>,
@@ -441,18 +438,20 @@ impl Driver {
         inner
     }
 
-    /// Does `work`, which waits on the desk's connection, without the lock; anything new on the desk ends the wait.
+    /// Does `work`, which waits on `socket` or on one that it makes known to the desk, without the lock; anything new on the
+    /// desk ends the wait.
     pub fn blocked<'d, T>(
         &'d self,
         mut inner: MutexGuard<'d, Inner>,
         desk: usize,
+        socket: Option<Arc<TcpStream>>,
         work: impl FnOnce() -> T,
     ) -> (MutexGuard<'d, Inner>, T) {
-        inner.desks[desk].blocked = true;
+        inner.desks[desk].socket = socket;
         drop(inner);
         let result = work();
         let mut inner = self.lock();
-        inner.desks[desk].blocked = false;
+        inner.desks[desk].socket = None;
         (inner, result)
     }
 

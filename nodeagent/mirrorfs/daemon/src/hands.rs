@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
@@ -18,11 +19,12 @@ use crate::config::Config;
 use crate::copies::Copies;
 use crate::driver::{Driver, Hands, Question};
 use crate::log;
+use crate::metrics::Metrics;
 
 /// The receiving ends of `Hands`.
 pub struct Queues {
     pub state: Receiver<Durable>,
-    pub log: Receiver<Image>,
+    pub log: Receiver<Arc<Image>>,
     pub flush: Receiver<u64>,
     pub witness: Receiver<Question>,
     pub control: Receiver<mirror_core::message::Frame>,
@@ -99,20 +101,26 @@ pub fn keep_state(driver: &Driver, mut store: Store<Durable>, jobs: &Receiver<Du
 }
 
 /// Writes the difference log.
-pub fn keep_log(driver: &Driver, mut store: Store<Image>, jobs: &Receiver<Image>) {
+pub fn keep_log(driver: &Driver, metrics: &Metrics, mut store: Store<Image>, jobs: &Receiver<Arc<Image>>) {
     while let Ok(image) = jobs.recv() {
         match store.write(&image) {
-            Ok(()) => driver.tell(Event::LogPersisted),
+            Ok(()) => {
+                metrics.log_writes.fetch_add(1, Ordering::Relaxed);
+                driver.tell(Event::LogPersisted);
+            }
             Err(errno) => failed(driver, "the difference log can't be written", errno),
         }
     }
 }
 
 /// Brings checkpoints to the disk.
-pub fn flush(driver: &Driver, copies: &Copies, jobs: &Receiver<u64>) {
+pub fn flush(driver: &Driver, metrics: &Metrics, copies: &Copies, jobs: &Receiver<u64>) {
     while let Ok(number) = jobs.recv() {
         match copies.flush(number) {
-            Ok(()) => driver.tell(Event::Flushed { number }),
+            Ok(()) => {
+                metrics.checkpoints.fetch_add(1, Ordering::Relaxed);
+                driver.tell(Event::Flushed { number });
+            }
             Err(errno) => failed(driver, "a checkpoint can't be written", errno),
         }
     }

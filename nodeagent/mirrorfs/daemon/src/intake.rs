@@ -16,6 +16,7 @@ use mirrorfs_sync::object::{Object, changed};
 use mirrorfs_sync::target::Verdict as TargetVerdict;
 use rustix::io::Errno;
 
+use crate::ahead::look_ahead;
 use crate::copies::Copies;
 use crate::driver::Driver;
 use crate::keeper::Keeper;
@@ -126,6 +127,9 @@ impl Serve for Intake {
         };
         let core = Op { seq, after, kind, object: objects.0, also: objects.1, body: Body(0) };
         let message = Message::Operation { generation, low, op: core };
+        if let Work::Change(tree, op @ (FileOp::Create { .. } | FileOp::Tmpfile { .. })) = &work {
+            look_ahead(&self.driver, &mut self.driver.lock(), *tree, op);
+        }
         let errno = std::cell::Cell::new(None);
         let answer = self.driver.receive(self.frame(peer, message), (generation, seq), || {
             let (outcome, refused) = self.apply(generation, &work);

@@ -115,6 +115,7 @@ impl Machine {
                 metrics: self.metrics.clone(),
                 resync: self.resync.clone(),
                 call: self.call.clone(),
+                pool: Arc::default(),
                 tree: number as u16,
                 mount,
                 durable: (self.config.protocol().acknowledgement == Acknowledgement::Disk).then(|| tree.clone()),

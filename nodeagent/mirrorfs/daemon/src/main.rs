@@ -3,6 +3,7 @@
 //! Here everything is put together: the protocol core and its lock (`driver`), FUSE threads that step it (`session`), what
 //! comes from the peer (`intake`), threads with one job each (`hands`, `control`, `machine`, `resync`), the control socket.
 
+mod ahead;
 mod cgroup;
 mod clock;
 mod config;
@@ -18,6 +19,7 @@ mod lines;
 mod log;
 mod machine;
 mod metrics;
+mod pool;
 mod probe;
 mod resync;
 mod session;

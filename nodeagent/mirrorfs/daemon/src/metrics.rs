@@ -82,6 +82,8 @@ pub struct Metrics {
     pub resync_objects: AtomicU64,
     pub errors: AtomicU64,
     pub reconnects: AtomicU64,
+    pub log_writes: AtomicU64,
+    pub checkpoints: AtomicU64,
 }
 
 impl Metrics {
@@ -110,6 +112,8 @@ impl Metrics {
             ("resync_objects_total", "Objects that resyncs made equal.", &self.resync_objects),
             ("errors_total", "Operations that failed on this copy or could not be answered.", &self.errors),
             ("reconnects_total", "Data connections made.", &self.reconnects),
+            ("log_writes_total", "Times that the difference log was written.", &self.log_writes),
+            ("checkpoints_total", "Times that this copy was flushed for a checkpoint.", &self.checkpoints),
             ("received_operations_total", "Operations of the peer that were carried out.", &counters.operations),
             ("put_off_operations_total", "Operations of the peer that came at a wrong time.", &counters.put_off),
             ("refused_handshakes_total", "Connections refused for their certificate.", &counters.bad_handshakes),

@@ -1,9 +1,10 @@
-//! A FUSE thread's way through the core and to the peer: it sends its operation on a connection of its own, reads its own answer,
+//! A FUSE thread's way through the core and to the peer: it sends its operation on a connection (`pool`), reads its own answer,
 //! and does the local part in between, as the core says.
 //!
 //! While its call is under way the thread holds the inodes' locks, so operations that conflict reach the peer one after the other:
 //! what the core says about their order (`after`) needs not to travel.
 
+use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -21,9 +22,11 @@ use mirrorfs_net::link::Broken;
 use mirrorfs_sync::object::{Object, changed};
 use rustix::io::Errno;
 
+use crate::ahead::look_ahead;
 use crate::driver::{Driver, Inner, Sending, body};
 use crate::log;
 use crate::metrics::Metrics;
+use crate::pool::{Line, Pool};
 use crate::resync::Resync;
 use crate::wire;
 
@@ -36,6 +39,7 @@ pub struct Replicator {
     pub metrics: Arc<Metrics>,
     pub resync: Arc<Resync>,
     pub call: Call,
+    pub pool: Arc<Pool>,
     pub tree: u16,
     pub mount: u64,
     /// Where every operation has to be on disk before it is answered (`Disk`).
@@ -50,10 +54,13 @@ impl Replicate for Replicator {
             metrics: self.metrics.clone(),
             resync: self.resync.clone(),
             call: self.call.clone(),
+            pool: self.pool.clone(),
             tree: self.tree,
             durable: self.durable.clone(),
             desk,
-            caller: None,
+            line: None,
+            alone: false,
+            from: None,
             fields: Vec::new(),
             duty: None,
             in_flight: false,
@@ -69,10 +76,16 @@ struct Worker {
     metrics: Arc<Metrics>,
     resync: Arc<Resync>,
     call: Call,
+    pool: Arc<Pool>,
     tree: u16,
     durable: Option<Arc<Tree>>,
     desk: usize,
-    caller: Option<Caller>,
+    /// The connection that the answer will come on.
+    line: Option<Line>,
+    /// Nothing else was under way when the operation was sent, and it waits for no disk: its answer comes soon.
+    alone: bool,
+    /// Who answered.
+    from: Option<Incarnation>,
     /// Memory for an operation's fields, kept from one to the next.
     fields: Vec<u8>,
     /// What is to reach the peer, and whether it is on its way.
@@ -113,6 +126,7 @@ impl Session for Worker {
                 return Err(Errno::IO);
             }
             inner.fresh(self.desk);
+            look_ahead(&driver, &mut inner, tree, op);
             let event = Event::Change { kind, object: object(id), also: also.map(object), body: body(self.desk) };
             driver.step(&mut inner, event);
             if !inner.desks[self.desk].later {
@@ -224,7 +238,12 @@ impl Worker {
             inner = match self.duty {
                 None => driver.wait(inner, self.desk, None),
                 Some(sending) => {
-                    let (back, answer) = driver.blocked(inner, self.desk, || {
+                    if !self.in_flight {
+                        self.line = self.pool.take((sending.generation.0, sending.op.seq.0));
+                        self.alone = !matches!(op, Op::Sync { .. }) && inner.node.window().len() == 1;
+                    }
+                    let socket = self.line.as_ref().map(|line| line.socket.clone());
+                    let (back, answer) = driver.blocked(inner, self.desk, socket, || {
                         if self.in_flight { self.listen() } else { self.deliver(driver, op, &sending) }
                     });
                     inner = back;
@@ -242,40 +261,48 @@ impl Worker {
 
     /// Sends the operation. Its answer comes later.
     fn deliver(&mut self, driver: &Driver, op: &Op<'_>, sending: &Sending) -> Result<Option<Answer>, Broken> {
-        if self.caller.is_none() {
-            let known = |socket| driver.lock().desks[self.desk].socket = Some(socket);
-            self.caller = Some(Caller::connect(&self.call, Channel::Data, known)?);
-            self.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
-        }
-        let caller = self.caller.as_mut().ok_or(Broken::Closed)?;
+        let mut line = match self.line.take() {
+            Some(line) => line,
+            None => self.connect(driver)?,
+        };
         self.fields.clear();
         self.fields.extend(wire::operation_head(sending.low, sending.after));
         let data = codec::encode(op, &mut self.fields);
         self.metrics.bytes_sent.fetch_add((self.fields.len() + data.len()) as u64, Ordering::Relaxed);
         self.sent = Instant::now();
-        let sent = caller.send(self.tree, sending.generation.0, sending.op.seq.0, [&self.fields, data]);
-        if let Err(broken) = sent {
-            self.hang_up();
-            return Err(broken);
-        }
+        let sent = line.caller.send(self.tree, sending.generation.0, sending.op.seq.0, [&self.fields, data]);
+        sent.inspect_err(|_| self.pool.clear())?;
+        self.line = Some(line);
         self.in_flight = true;
         Ok(None)
+    }
+
+    fn connect(&self, driver: &Driver) -> Result<Line, Broken> {
+        let mut handle = None;
+        let known = |socket: TcpStream| {
+            let socket = Arc::new(socket);
+            driver.lock().desks[self.desk].socket = Some(socket.clone());
+            handle = Some(socket);
+        };
+        let caller = Caller::connect(&self.call, Channel::Data, known)?;
+        self.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
+        Ok(Line { caller, socket: handle.ok_or(Broken::Closed)? })
     }
 
     /// Waits for the answer to what was sent.
     fn listen(&mut self) -> Result<Option<Answer>, Broken> {
         self.in_flight = false;
-        let answer = self.caller.as_mut().ok_or(Broken::Closed)?.answer();
-        match &answer {
-            Ok(_) => self.metrics.round_trip.add(self.sent.elapsed()),
-            Err(_) => self.hang_up(),
-        }
-        answer.map(Some)
+        let mut line = self.line.take().ok_or(Broken::Closed)?;
+        let answer = line.caller.answer_to(self.alone).inspect_err(|_| self.pool.clear())?;
+        self.metrics.round_trip.add(self.sent.elapsed());
+        self.from = Some(Incarnation { boot: line.caller.peer().boot, process: line.caller.peer().process });
+        self.pool.give_back(line);
+        Ok(Some(answer))
     }
 
     /// Ends a connection on which an answer may still come: it would be taken for another's.
     fn hang_up(&mut self) {
-        self.caller = None;
+        self.line = None;
         self.in_flight = false;
     }
 
@@ -309,10 +336,8 @@ impl Worker {
         if outcome == Outcome::NotYet {
             self.resync.refused(sending.op.objects());
         }
-        let from = match &self.caller {
-            Some(caller) => Incarnation { boot: caller.peer().boot, process: caller.peer().process },
-            None => inner.node.resync().map(|resync| resync.target).unwrap_or_default(),
-        };
+        let target = || inner.node.resync().map(|resync| resync.target).unwrap_or_default();
+        let from = self.from.take().unwrap_or_else(target);
         let (generation, seq): (Generation, Seq) = (sending.generation, sending.op.seq);
         let message = Message::Acknowledgement { generation, seq, outcome };
         driver.step(&mut inner, Event::Received(Frame { node: driver.peer, from, message }));

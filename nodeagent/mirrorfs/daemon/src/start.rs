@@ -153,12 +153,14 @@ fn start(config: &Arc<Config>) -> Result<Daemon, String> {
     })?;
     spawn("log", {
         let d = of(&driver);
-        move || hands::keep_log(&d, log, &queues.log)
+        let m = metrics.clone();
+        move || hands::keep_log(&d, &m, log, &queues.log)
     })?;
     spawn("flush", {
         let d = of(&driver);
         let c = copies.clone();
-        move || hands::flush(&d, &c, &queues.flush)
+        let m = metrics.clone();
+        move || hands::flush(&d, &m, &c, &queues.flush)
     })?;
     spawn("witness", {
         let d = of(&driver);

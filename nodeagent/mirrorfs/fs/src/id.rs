@@ -2,6 +2,11 @@
 //!
 //! A path can be renamed between resolve and use, and inode numbers differ between the two copies; an id does
 //! neither. It is kept with the file as a `trusted.*` attribute, which ordinary programs never see.
+//!
+//! New ids come in blocks that differ in their lowest bits alone. So whoever sees a file made knows the ids of the next
+//! ones, and can note them in the difference log before they are there (`FileId::to_come`).
+
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
@@ -18,6 +23,14 @@ impl FileId {
 
     /// How many bits an id has. The 16 above them name the replicated directory, where ids of several meet.
     pub const BITS: u32 = 112;
+
+    /// How many ids share all but their lowest bits. A page of the index has room for three such blocks.
+    const BLOCK: u128 = 32;
+
+    /// This id and those after it in its block.
+    pub fn to_come(self) -> impl Iterator<Item = FileId> {
+        (self.0..(self.0 | (FileId::BLOCK - 1)) + 1).map(FileId)
+    }
 
     /// The `st_ino` that programs see. It follows from the id, so it survives a failover.
     pub fn ino(self) -> u64 {
@@ -52,6 +65,26 @@ impl FileId {
     }
 }
 
+/// Where new files get their ids.
+#[derive(Default)]
+pub struct NewIds(Mutex<Option<FileId>>);
+
+impl NewIds {
+    /// The next id of the block at hand, or the first of a new one.
+    ///
+    /// # Errors
+    /// As `FileId::random`.
+    pub fn next(&self) -> Result<FileId, Errno> {
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = match *next {
+            Some(id) => id,
+            None => FileId(FileId::random()?.0 & !(FileId::BLOCK - 1)),
+        };
+        *next = id.to_come().nth(1);
+        Ok(id)
+    }
+}
+
 impl std::fmt::Debug for FileId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
@@ -61,5 +94,23 @@ impl std::fmt::Debug for FileId {
 impl std::fmt::Display for FileId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_ids_come_in_blocks_and_the_first_of_a_block_names_the_others() {
+        let ids = NewIds::default();
+        let block = FileId::BLOCK as usize;
+        let made: Vec<_> = (0..2 * block).map(|_| ids.next().unwrap()).collect();
+        for (half, at) in made.chunks(block).zip([0, block]) {
+            assert_eq!(half, &made[at].to_come().collect::<Vec<_>>()[..]);
+            assert!(half.iter().all(|id| id.ino() > 0xff && FileId::from_bytes(&id.to_bytes()) == Some(*id)));
+        }
+        assert_ne!(made[0], made[block]);
+        assert_eq!(made[block - 1].to_come().count(), 1);
     }
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::abi::{Attr, EntryOut, InHeader, ROOT_NODE, init};
 use crate::device::Reply;
 use crate::exclude::{EXCLUDED, Exclude};
-use crate::id::FileId;
+use crate::id::{FileId, NewIds};
 use crate::locks::{Locks, Span};
 use crate::op::{Entry, Op};
 use crate::opens::{Listings, Opens};
@@ -32,6 +32,7 @@ pub struct Mirror {
     pub(crate) tree: Arc<Tree>,
     pub(crate) exclude: Exclude,
     pub(crate) table: Table,
+    pub(crate) ids: NewIds,
     pub(crate) opens: Opens,
     pub(crate) listings: Listings,
     pub(crate) locks: Locks,
@@ -77,6 +78,7 @@ impl Mirror {
             tree: tree.into(),
             exclude,
             table: Table::default(),
+            ids: NewIds::default(),
             opens: Opens::default(),
             listings: Listings::default(),
             locks: Locks::default(),

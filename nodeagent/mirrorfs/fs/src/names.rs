@@ -130,7 +130,7 @@ impl Mirror {
         };
         let parent = Parent { mode: u32::from(stat.stx_mode), gid: stat.stx_gid, default_acl };
         let (mode, gid) = born(parent, wish.mode, wish.umask, cx.header.gid);
-        Ok(Birth { id: FileId::random()?, mode, uid: cx.header.uid, gid, time: Time::now() })
+        Ok(Birth { id: self.ids.next()?, mode, uid: cx.header.uid, gid, time: Time::now() })
     }
 
     /// O_TMPFILE.

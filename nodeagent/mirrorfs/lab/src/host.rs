@@ -9,6 +9,7 @@ use mirror_core::ids::{Body, Generation, Incarnation, NodeId, ObjectId, Seq};
 use mirror_core::message::{Frame, Kind, Op, Outcome};
 use mirror_core::{Action, Event, Node, Notice, Record, RoleName, Settings, Start, Time};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The content of one object. `bits` remembers which of the first 64 operations ever reached it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -267,7 +268,7 @@ impl Host {
                 Out::Persist
             }
             Action::PersistLog(image) => {
-                self.log_next = Some(image);
+                self.log_next = Some(Arc::unwrap_or_clone(image));
                 Out::PersistLog
             }
             Action::Send(frame) => {

@@ -59,7 +59,7 @@ fn main() {
         while start.elapsed() < Duration::from_secs(numbers[0] as u64) {
             sequence += 1;
             caller.send(0, 1, sequence, [&[1; 40], &data]).expect("sent");
-            caller.answer().expect("answered");
+            caller.answer_to(true).expect("answered");
         }
         let (count, seconds) = ((sequence - before) as f64, start.elapsed().as_secs_f64());
         println!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use crate::frame::{Kind, Refused};
+use crate::frame::{Header, Kind, Refused};
 use crate::hello::{Channel, Hello};
 use crate::link::{Broken, Link};
 
@@ -92,12 +92,41 @@ pub fn connect(call: &Call, channel: Channel, known: impl FnOnce(TcpStream)) -> 
     Ok((link, found))
 }
 
+/// Whether it pays to look for the next frame before sleeping: not while others have work for the processor, and not where
+/// looking was in vain before.
+#[derive(Default)]
+pub(crate) struct Looking {
+    /// How many frames in a row came with nothing else going on.
+    alone: u32,
+}
+
+/// So many frames in a row before it is tried (again).
+const ALONE: u32 = 8;
+
+impl Looking {
+    /// The next frame.
+    pub(crate) fn receive<'l>(&mut self, link: &'l mut Link, alone: bool) -> Result<(Header, &'l [u8]), Broken> {
+        self.alone = if alone { self.alone.saturating_add(1) } else { 0 };
+        if self.alone <= ALONE {
+            return link.receive();
+        }
+        let (frame, found) = link.look()?;
+        if !found {
+            self.alone = 0;
+        }
+        Ok(frame)
+    }
+}
+
 /// One thread's connection to the secondary.
 pub struct Caller {
     link: Link,
     peer: Hello,
     /// The operation that was sent and not yet answered.
     open: Option<u64>,
+    /// Generation and number of the last operation sent.
+    last: (u64, u64),
+    looking: Looking,
 }
 
 impl Caller {
@@ -106,12 +135,23 @@ impl Caller {
     /// # Errors
     /// As `connect`.
     pub fn connect(call: &Call, channel: Channel, known: impl FnOnce(TcpStream)) -> Result<Caller, Broken> {
-        connect(call, channel, known).map(|(link, peer)| Caller { link, peer, open: None })
+        connect(call, channel, known).map(|(link, peer)| Caller {
+            link,
+            peer,
+            open: None,
+            last: (0, 0),
+            looking: Looking::default(),
+        })
     }
 
     /// Who answered.
     pub fn peer(&self) -> &Hello {
         &self.peer
+    }
+
+    /// Generation and number of the last operation that was sent: later ones only may follow on the same connection.
+    pub fn last(&self) -> (u64, u64) {
+        self.last
     }
 
     /// Sends operation `sequence` of `tree`; its payload is two pieces, one behind the other.
@@ -120,6 +160,7 @@ impl Caller {
     /// `Broken`: nobody knows whether it arrived.
     pub fn send(&mut self, tree: u16, generation: u64, sequence: u64, payload: [&[u8]; 2]) -> Result<(), Broken> {
         self.open = Some(sequence);
+        self.last = (generation, sequence);
         self.link.send(Kind::Operation, tree, generation, sequence, payload)
     }
 
@@ -128,8 +169,16 @@ impl Caller {
     /// # Errors
     /// `Broken`: nobody knows whether it was done.
     pub fn answer(&mut self) -> Result<Outcome, Broken> {
+        self.answer_to(false)
+    }
+
+    /// As `answer`. `alone`: nothing else is under way, so that this thread may use a processor to look for the answer.
+    ///
+    /// # Errors
+    /// As `answer`.
+    pub fn answer_to(&mut self, alone: bool) -> Result<Outcome, Broken> {
         let expected = self.open.take().ok_or(Broken::Closed)?;
-        let (header, payload) = self.link.receive()?;
+        let (header, payload) = self.looking.receive(&mut self.link, alone)?;
         if header.kind != Kind::Answer || header.sequence != expected {
             return Err(Refused::Sequence { expected, found: header.sequence }.into());
         }

@@ -3,10 +3,16 @@
 //! A frame goes out as one vectored write: header, fields and data are sealed where they lie. What comes in is read in
 //! large pieces and believed frame by frame. After any error the link is dead and says so: half a frame is never
 //! continued.
+//!
+//! Whoever expects an answer within microseconds can look for it before it sleeps (`look`): to be woken costs more than such
+//! an answer takes, most of all on virtual machines.
 
 use std::io::{BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::frame::{self, HEADER, Header, Kind, Refused};
 use crate::tls::KeyPin;
@@ -66,9 +72,50 @@ impl From<std::io::Error> for Broken {
     }
 }
 
+/// How long a look takes at most. What does not come within this time is not worth a processor.
+const LOOK: Duration = Duration::from_micros(30);
+
+/// The socket, and how it is read.
+struct Source {
+    stream: TcpStream,
+    /// Look first, then sleep.
+    looks: bool,
+    /// The last look found something.
+    seen: bool,
+}
+
+impl Source {
+    /// What is there, or comes within a moment.
+    fn look(&self, buffer: &mut [u8]) -> Option<std::io::Result<usize>> {
+        let until = Instant::now() + LOOK;
+        loop {
+            match rustix::net::recv(&self.stream, &mut *buffer, RecvFlags::DONTWAIT) {
+                // The other side may be on this very processor.
+                Err(Errno::AGAIN) if Instant::now() < until => std::thread::yield_now(),
+                Err(Errno::AGAIN) => return None,
+                Ok((got, _)) => return Some(Ok(got)),
+                Err(errno) => return Some(Err(errno.into())),
+            }
+        }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.looks {
+            let found = self.look(buffer);
+            self.seen = found.is_some();
+            if let Some(found) = found {
+                return found;
+            }
+        }
+        self.stream.read(buffer)
+    }
+}
+
 /// A connection after its TLS handshake.
 pub struct Link {
-    socket: BufReader<TcpStream>,
+    socket: BufReader<Source>,
     tls: rustls::Connection,
     /// Plaintext that came in; `taken` bytes of it are used up.
     inbox: Vec<u8>,
@@ -89,7 +136,7 @@ impl Link {
         // A frame is handed over whole, and is out when `send` returns.
         tls.set_buffer_limit(None);
         let mut link = Link {
-            socket: BufReader::with_capacity(READ_BUFFER, socket),
+            socket: BufReader::with_capacity(READ_BUFFER, Source { stream: socket, looks: false, seen: false }),
             tls,
             inbox: Vec::new(),
             taken: 0,
@@ -115,7 +162,7 @@ impl Link {
     /// # Errors
     /// What duplicating the descriptor says.
     pub fn handle(&self) -> std::io::Result<TcpStream> {
-        self.socket.get_ref().try_clone()
+        self.socket.get_ref().stream.try_clone()
     }
 
     /// Sends one frame, whole.
@@ -156,10 +203,24 @@ impl Link {
         Ok((header, payload))
     }
 
+    /// As `receive`, but looks for the frame for a moment before it sleeps. Says besides whether looking found something.
+    ///
+    /// # Errors
+    /// As `receive`.
+    pub fn look(&mut self) -> Result<((Header, &[u8]), bool), Broken> {
+        let source = self.socket.get_mut();
+        (source.looks, source.seen) = (true, false);
+        self.fill(1)?;
+        let source = self.socket.get_mut();
+        source.looks = false;
+        let seen = source.seen;
+        Ok((self.receive()?, seen))
+    }
+
     /// Ends the connection both ways.
     pub fn shut(&self) {
         // It may be gone already; then there is nothing to end.
-        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+        let _ = self.socket.get_ref().stream.shutdown(Shutdown::Both);
     }
 
     /// Makes sure that `needed` unused bytes are in the inbox.
@@ -204,7 +265,7 @@ impl Link {
 
     fn flush(&mut self) -> Result<(), Broken> {
         while self.tls.wants_write() {
-            whole(|| self.tls.write_tls(self.socket.get_mut()))?;
+            whole(|| self.tls.write_tls(&mut self.socket.get_mut().stream))?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
 
-use crate::client::Outcome;
+use crate::client::{Looking, Outcome};
 use crate::frame::{Header, Kind, Refused};
 use crate::hello::{Channel, Hello};
 use crate::link::{Broken, Link};
@@ -87,6 +87,8 @@ struct Shared {
     counters: Counters,
     stopping: AtomicBool,
     open: Mutex<Vec<(u64, TcpStream)>>,
+    /// The connection that the last operation came on.
+    busy: AtomicU64,
 }
 
 impl Server {
@@ -103,6 +105,7 @@ impl Server {
             counters: Counters::default(),
             stopping: AtomicBool::new(false),
             open: Mutex::default(),
+            busy: AtomicU64::new(u64::MAX),
         });
         let acceptor = std::thread::Builder::new().name("accept".into()).spawn({
             let shared = shared.clone();
@@ -166,7 +169,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
         lock(&shared.open).push((number, handle));
         let own = shared.clone();
         let spawned = std::thread::Builder::new().name(format!("peer-{number}")).spawn(move || {
-            if let Err(broken) = converse(&own, socket) {
+            if let Err(broken) = converse(&own, number, socket) {
                 own.count(&broken);
                 (own.listen.report)(&from, &broken);
             }
@@ -179,7 +182,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
 }
 
 /// One connection's life. Ends with an error unless the peer closes it between two frames.
-fn converse(shared: &Shared, socket: TcpStream) -> Result<(), Broken> {
+fn converse(shared: &Shared, connection: u64, socket: TcpStream) -> Result<(), Broken> {
     let tls = ServerConnection::new(shared.listen.tls.clone())?;
     let mut link = Link::new(socket, tls.into(), HANDSHAKE)?;
     let (header, payload) = link.receive()?;
@@ -192,8 +195,9 @@ fn converse(shared: &Shared, socket: TcpStream) -> Result<(), Broken> {
     link.send(Kind::Hello, 0, 0, 0, [&answer.to_bytes(), &[]])?;
     link.handle()?.set_read_timeout(Some(SILENCE))?;
     let (mut last, mut said) = ((0, 0), Vec::new());
+    let (mut looking, mut alone) = (Looking::default(), false);
     loop {
-        let (header, payload) = match link.receive() {
+        let (header, payload) = match looking.receive(&mut link, alone) {
             Ok(frame) => frame,
             Err(Broken::Closed) => return Ok(()),
             Err(broken) => return Err(broken),
@@ -206,6 +210,7 @@ fn converse(shared: &Shared, socket: TcpStream) -> Result<(), Broken> {
                     return Err(Refused::Sequence { expected: number + 1, found: header.sequence }.into());
                 }
                 last = (header.generation, header.sequence);
+                alone = shared.busy.swap(connection, Ordering::Relaxed) == connection;
                 match shared.serve.operation(&hello, &header, payload) {
                     Verdict::Answer(outcome) => {
                         shared.counters.operations.fetch_add(1, Ordering::Relaxed);
