@@ -85,7 +85,7 @@ wheel-mirrorfs: system-rust | $(UV) ## The mirror's daemon as a Python wheel, in
 
 bench-mirrorfs: system-rust ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
 	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples
-	python3 tests/bench/mirrorfs.py $(BENCH_ARGS)
+	PYTHONPATH=tests python3 -m bench.mirrorfs $(BENCH_ARGS)
 
 bench-takeover: system-testbed system-rust controlplane ## How long a mirror takes to go on after a kill, 50 times each, by step (TAKEOVER_ARGS="--rounds 10 machine")
 	$(RUN)/python tests/bench/mirror_takeover.py $(TAKEOVER_ARGS)

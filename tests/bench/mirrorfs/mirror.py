@@ -1,50 +1,21 @@
-"""`make bench-mirrorfs`: a plain directory and a mirror, same work, same machine, rounds interleaved.
+"""A mirror for the bench: two daemons over loopback with TLS, checksums, difference log and a stand-in witness."""
 
-Primary and secondary are real processes over loopback with TLS and checksums on; both copies and the plain directory
-lie on one file system, so the mirror's share of it is paid twice. Medians and spread; prints a table for
-docs/benchmarks/mirrorfs.md. Needs root, fio (Debian package) and openssl. It says what a mirror costs here, and
-no more: there is no network below it, and whatever else the machine does is in the figures.
-"""
-
-import argparse
 import hashlib
 import json
 import os
-import platform
-import shutil
 import socket
-import statistics
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-WORKSPACE = Path(__file__).parents[2] / "nodeagent/mirrorfs"
+WORKSPACE = Path(__file__).parents[3] / "nodeagent/mirrorfs"
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", WORKSPACE / "target")) / "release"
 STARTUP_SECONDS = 30.0
-
-FIO_WORKS = {
-    "4K random write, QD1 (op/s)": ["--rw=randwrite", "--bs=4k"],
-    "4K random write + fdatasync (op/s)": ["--rw=randwrite", "--bs=4k", "--fdatasync=1"],
-    "4K random write, 16 jobs (op/s)": ["--rw=randwrite", "--bs=4k", "--numjobs=16", "--group_reporting"],
-    "1 MiB sequential overwrite (MiB/s)": ["--rw=write", "--bs=1m"],
-    "4K random read, cached (op/s)": ["--rw=randread", "--bs=4k"],
-}
-SMALL_FILES = {"create": "4 KiB file create (/s)", "stat": "stat (/s)", "unlink": "unlink (/s)"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How much work: seconds of each fio run, size of its file in MiB, number of small files, rounds."""
-
-    seconds: int
-    size: int
-    files: int
-    rounds: int
 
 
 def run(*command: str | Path) -> str:
@@ -132,129 +103,93 @@ def requests_over_io_uring() -> Iterator[bool]:
         switch.write_text(before)
 
 
-@contextmanager
-def mirror(base: Path) -> Iterator[Path]:
-    """A running mirror below `base`; yields its mounted directory."""
-    pins = {side: make_key(base, side) for side in UIDS}
-    members = {side: {"name": side, "uid": uid, "address": f"127.0.0.1:{free_port()}"} for side, uid in UIDS.items()}
-    children: list[subprocess.Popen[bytes]] = []
-    for side in UIDS:
-        (base / side).mkdir()
-    with witness(base) as witness_part:
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """A running mirror: where it is mounted, where its copies can be reached, its processes, where its metrics are."""
+
+    folder: Path
+    copies: tuple[Path, Path]
+    pids: dict[str, int]
+    metrics: dict[str, str]
+
+    def counters(self, side: str) -> dict[str, float]:
+        """The metrics of one daemon that have no labels."""
+        connection = HTTPConnection(self.metrics[side], timeout=STARTUP_SECONDS)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        pairs = [line.split() for line in lines if not line.startswith("#") and "{" not in line]
+        return {name.removeprefix("farmstead_mirrorfs_"): float(value) for name, value in pairs}
+
+
+def configuration(base: Path, members: dict[str, Any], side: str, peer: str, pin: str) -> dict[str, Any]:
+    return {
+        "mirror": "00112233-4455-6677-8899-aabbccddeeff",
+        "member": members[side],
+        "peer": members[peer],
+        "directories": [{"path": str(base / side)}],
+        "state": str(base / f"state-{side}"),
+        "threads": 16,
+        "tls": {"certificate": str(base / f"{side}.crt"), "key": str(base / f"{side}.key"), "peerPins": [pin]},
+        "metrics": f"127.0.0.1:{free_port()}",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rig:
+    """Two members that can be started, as often as one likes."""
+
+    base: Path
+    configs: dict[str, dict[str, Any]]
+
+    @contextmanager
+    def run(self) -> Iterator[Mirror]:
+        """Both daemons at work, in sync from the beginning to the end."""
+        base, children = self.base, dict[str, subprocess.Popen[bytes]]()
         try:
-            for side, peer in (("b", "a"), ("a", "b")):
-                config = {
-                    "mirror": "00112233-4455-6677-8899-aabbccddeeff",
-                    "member": members[side],
-                    "peer": members[peer],
-                    "directories": [{"path": str(base / side)}],
-                    "state": str(base / f"state-{side}"),
-                    "threads": 16,
-                    "tls": {
-                        "certificate": str(base / f"{side}.crt"),
-                        "key": str(base / f"{side}.key"),
-                        "peerPins": [pins[peer]],
-                    },
-                    "witness": witness_part,
-                }
-                children.append(start(base, side, config))
+            for side in ("b", "a"):
+                children[side] = start(base, side, self.configs[side])
             wait_for(base, "a", "PRIM")
             wait_for(base, "b", "SECOND")
-            yield base / "a"
+            yield Mirror(
+                folder=base / "a",
+                copies=(base / "state-a/under-0", base / "b"),
+                pids={side: child.pid for side, child in children.items()},
+                metrics={side: config["metrics"] for side, config in self.configs.items()},
+            )
             # All of it was a mirror's work, not that of one that had lost its peer on the way.
             wait_for(base, "a", "PRIM")
         finally:
-            for child in children:
-                child.terminate()
-                child.wait(timeout=90)
-            # Whatever a daemon that failed left behind: the folder below it must not be removed through it.
-            for left in (base / "a", base / "state-a/under-0", base / "state-b/under-0"):
-                if f" {left} " in Path("/proc/self/mounts").read_text():
-                    subprocess.run(["umount", "--lazy", left], check=True)
+            end(base, children)
 
 
-def fio(folder: Path, arguments: list[str], settings: Settings) -> float:
-    """Operations a second of one fio run, MiB a second where its blocks are 1 MiB."""
-    shape = [f"--size={settings.size}m", f"--runtime={settings.seconds}", "--time_based", "--ioengine=psync"]
-    # A file for each of several jobs: the kernel lets one writer at a time into a file. Threads, because fio gives each
-    # process a scheduling group of its own, and some groups then wait for seconds.
-    many = any(argument.startswith("--numjobs") for argument in arguments)
-    place = [f"--directory={folder}", "--thread"] if many else [f"--filename={folder / 'data'}"]
-    shape[0] = f"--size={settings.size // 16}m" if many else shape[0]
-    common = ["--name=bench", "--output-format=json", "--randrepeat=0"]
-    job = json.loads(run("fio", *place, *common, *shape, *arguments))["jobs"][0]
-    side = job["read"] if "--rw=randread" in arguments else job["write"]
-    return float(side["iops"])
+@contextmanager
+def rig(base: Path, acknowledgement: str = "Memory") -> Iterator[Rig]:
+    """Keys, configurations and a witness for a mirror below `base`, which must not be there yet."""
+    base.mkdir()
+    pins = {side: make_key(base, side) for side in UIDS}
+    members = {side: {"name": side, "uid": uid, "address": f"127.0.0.1:{free_port()}"} for side, uid in UIDS.items()}
+    configs = {}
+    with witness(base) as witness_part:
+        for side, peer in (("b", "a"), ("a", "b")):
+            (base / side).mkdir()
+            config = configuration(base, members, side, peer, pins[peer])
+            configs[side] = config | {"witness": witness_part, "acknowledgement": acknowledgement}
+        yield Rig(base=base, configs=configs)
 
 
-def small_files(folder: Path, settings: Settings) -> dict[str, float]:
-    """Rates of creating, stating and removing files of 4 KiB."""
-    below = folder / "small"
-    below.mkdir()
-    try:
-        rates: dict[str, float] = json.loads(run(RELEASE / "examples/small_files", below, str(settings.files)))
-    finally:
-        shutil.rmtree(below)
-    return rates
+@contextmanager
+def mirror(base: Path, acknowledgement: str = "Memory") -> Iterator[Mirror]:
+    """A running mirror below `base`, which must not be there yet."""
+    with rig(base, acknowledgement) as made, made.run() as running:
+        yield running
 
 
-def measure(
-    folders: dict[str, Path], settings: Settings, note: Callable[[str], None]
-) -> dict[str, dict[str, list[float]]]:
-    """All works in all folders, interleaved: results by work and folder."""
-    results: dict[str, dict[str, list[float]]] = {}
-
-    def add(work: str, name: str, value: float) -> None:
-        results.setdefault(work, {}).setdefault(name, []).append(value)
-
-    for folder in folders.values():
-        run("fio", f"--filename={folder / 'data'}", "--name=lay", "--rw=write", "--bs=1m", f"--size={settings.size}m")
-        os.sync()
-    for number in range(settings.rounds):
-        for work, arguments in FIO_WORKS.items():
-            for name, folder in folders.items():
-                add(work, name, fio(folder, arguments, settings))
-        for name, folder in folders.items():
-            for kind, rate in small_files(folder, settings).items():
-                add(SMALL_FILES[kind], name, rate)
-        note(f"round {number + 1} of {settings.rounds} done")
-    return results
-
-
-def table(results: dict[str, dict[str, list[float]]]) -> str:
-    """A Markdown table: medians, spread, and the mirror's share of the plain directory."""
-    lines = ["| work | plain directory | mirror | of plain |", "|---|---|---|---|"]
-    for work, sides in results.items():
-        cells = []
-        for values in sides.values():
-            middle = statistics.median(values)
-            cells.append(f"{middle:,.0f} ({min(values):,.0f}-{max(values):,.0f})")
-        plain, mirrored = (statistics.median(values) for values in sides.values())
-        lines.append(f"| {work} | {cells[0]} | {cells[1]} | {mirrored / plain:.0%} |")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=1024, help="MiB of the file that fio writes")
-    parser.add_argument("--files", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--base", default="/var/tmp", help="a folder on the file system to measure")
-    arguments = parser.parse_args()
-    settings = Settings(seconds=arguments.seconds, size=arguments.size, files=arguments.files, rounds=arguments.rounds)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    with tempfile.TemporaryDirectory(prefix="mirrorfs-bench-", dir=arguments.base) as name:
-        base = Path(name)
-        plain = base / "plain"
-        plain.mkdir()
-        with requests_over_io_uring() as over, mirror(base) as mounted:
-            print(f"io_uring offered to FUSE: {'yes' if over else 'no'}", flush=True)
-            results = measure({"plain": plain, "mirror": mounted}, settings, lambda text: print(text, flush=True))
-            print(f"\n{os.cpu_count()} processors, {memory} GiB, kernel {platform.release()}, {settings}\n")
-            print(table(results), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def end(base: Path, children: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Ends both daemons, and whatever one that failed left behind: the folder below must not be removed through it."""
+    for child in children.values():
+        child.terminate()
+        child.wait(timeout=90)
+    for left in (base / "a", base / "state-a/under-0", base / "state-b/under-0"):
+        if f" {left} " in Path("/proc/self/mounts").read_text():
+            subprocess.run(["umount", "--lazy", left], check=True)
