@@ -274,11 +274,16 @@ fn rename(
     Ok(Effect { born: None, gone })
 }
 
+/// So much is written at once. The kernel keeps what comes in one write in one folio, and ext4 then looks at each of its blocks
+/// again at every later write into it: 4 KiB into a 1 MiB folio take 16 us, into a 32 KiB one 2.6 us (kernel 6.18).
+const PIECE: usize = 32 << 10;
+
 /// Writes all of `data`, or nothing beyond the old end of the file.
 fn write_whole(fd: &OwnedFd, offset: u64, data: &[u8]) -> Result<(), Errno> {
     let mut done = 0;
     while done < data.len() {
-        match rustix::io::pwrite(fd, &data[done..], offset + done as u64) {
+        let piece = &data[done..data.len().min(done + PIECE)];
+        match rustix::io::pwrite(fd, piece, offset + done as u64) {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => done += written,
             Err(Errno::INTR) => {}
