@@ -83,7 +83,7 @@ WHEELS := dist
 wheel-mirrorfs: system-rust | $(UV) ## The mirror's daemon as a Python wheel, into dist/
 	$(UV) build --quiet --wheel --out-dir $(WHEELS) nodeagent/mirrorfs
 
-bench-mirrorfs: system-rust ## A plain directory and a mirror, interleaved (root, fio; BENCH_ARGS="--seconds 10 --size 4096")
+bench-mirrorfs: system-rust ## A plain directory, a mirror, GlusterFS, interleaved (root, fio; BENCH_ARGS=--help says what may be chosen)
 	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples
 	PYTHONPATH=tests python3 -m bench.mirrorfs $(BENCH_ARGS)
 
@@ -93,6 +93,9 @@ bench-takeover: system-testbed system-rust controlplane ## How long a mirror tak
 bench-resync: system-rust .venv/.ready ## A resync next to rsync: small files, and a large one (root, rsync, 30 GiB; BENCH_ARGS="--files 100000 --size 1024")
 	cd nodeagent/mirrorfs && cargo build --locked --release -p farmstead-mirrorfs --bins --examples
 	$(RUN)/python tests/bench/resync.py $(BENCH_ARGS)
+
+bench-mirrorfs-memory: ## A mirror's memory: 10,000 open files, 1,000,000 inodes looked up (BENCH_ARGS="--tree 100000" for fewer)
+	$(MAKE) bench-mirrorfs BENCH_ARGS="--memory $(BENCH_ARGS)"
 
 MIRROR_CORE := -p farmstead-mirror-core -p farmstead-mirror-lab -p farmstead-mirror-witness
 MIRROR_CARGO := cd nodeagent/mirrorfs && cargo

@@ -74,7 +74,7 @@ def proof(mirrors: dict[str, Mirror]) -> Iterator[str]:
             f"{name}: {second['received_operations_total']:,.0f} operations over TLS with a checksum, "
             f"{first['sent_bytes_total'] / 2**20:,.0f} MiB; difference log written "
             f"{first['log_writes_total']:,.0f} + {second['log_writes_total']:,.0f} times, "
-            f"{first['checkpoints_total']:,.0f} checkpoints"
+            f"{first['checkpoints_total']:,.0f} checkpoints; requests by {made.way}"
         )
 
 

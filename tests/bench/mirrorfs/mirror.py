@@ -88,21 +88,6 @@ def wait_for(base: Path, side: str, role: str) -> None:
     raise RuntimeError(f"{side} is not {role}: {status}\n{(base / f'{side}.log').read_text()}")
 
 
-@contextmanager
-def requests_over_io_uring() -> Iterator[bool]:
-    """Lets FUSE servers ask for io_uring meanwhile, where the kernel has it: a switch that is off by default."""
-    switch = Path("/sys/module/fuse/parameters/enable_uring")
-    if not switch.exists():
-        yield False
-        return
-    before = switch.read_text()
-    switch.write_text("Y")
-    try:
-        yield True
-    finally:
-        switch.write_text(before)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
     """A running mirror: where it is mounted, where its copies can be reached, its processes, where its metrics are."""
@@ -111,6 +96,13 @@ class Mirror:
     copies: tuple[Path, Path]
     pids: dict[str, int]
     metrics: dict[str, str]
+    log: Path
+
+    @property
+    def way(self) -> str:
+        """How the requests come: `Ring` (io_uring) or `Device`."""
+        mounted = next(line for line in self.log.read_text().splitlines() if '"mounted"' in line)
+        return str(json.loads(mounted)["requests"])
 
     def counters(self, side: str) -> dict[str, float]:
         """The metrics of one daemon that have no labels."""
@@ -156,6 +148,7 @@ class Rig:
                 copies=(base / "state-a/under-0", base / "b"),
                 pids={side: child.pid for side, child in children.items()},
                 metrics={side: config["metrics"] for side, config in self.configs.items()},
+                log=base / "a.log",
             )
             # All of it was a mirror's work, not that of one that had lost its peer on the way.
             wait_for(base, "a", "PRIM")

@@ -57,12 +57,7 @@ impl Node {
             self.put_off = true;
             return self.act(Action::Later { body });
         }
-        let seq = self.window.submit(kind, objects, body, self.cfg.stall.map(|_| now));
-        // Noted already now: the log is written while the peer is at work.
-        let looks_ahead = self.on(Mutation::LogForgetsUnderWay);
-        if let Some(entry) = self.window.get(seq) {
-            self.log.covers(&entry.op, looks_ahead);
-        }
+        self.window.submit(kind, objects, body, self.cfg.stall.map(|_| now));
     }
 
     /// Moves every operation as far as it may go. Returns whether the window shrank: a row may wait for that.

@@ -122,7 +122,8 @@ impl Machine {
             };
             let mirror = Mirror::new(tree.clone(), exclude);
             let served = Served::start(mirror, &directory.path, &replicator, self.config.threads)?;
-            log::info("mounted", &[("directory", &directory.path.display())]);
+            let way = format!("{:?}", served.way());
+            log::info("mounted", &[("directory", &directory.path.display()), ("requests", &way)]);
             self.served.push(served);
         }
         self.driver.set_mounted(true);

@@ -243,8 +243,14 @@ impl Worker {
                         self.alone = !matches!(op, Op::Sync { .. }) && inner.node.window().len() == 1;
                     }
                     let socket = self.line.as_ref().map(|line| line.socket.clone());
+                    // Listens at once where nothing is to be done here before the answer, and where what came onto the desk
+                    // meanwhile has ended the wait: a new connection is known to nobody at first.
+                    let listens = self.in_flight || self.line.is_some() && apply.is_none();
                     let (back, answer) = driver.blocked(inner, self.desk, socket, || {
-                        if self.in_flight { self.listen() } else { self.deliver(driver, op, &sending) }
+                        if !self.in_flight {
+                            self.deliver(driver, op, &sending)?;
+                        }
+                        if listens { self.listen().map(Some) } else { Ok(None) }
                     });
                     inner = back;
                     tried = true;
@@ -260,7 +266,7 @@ impl Worker {
     }
 
     /// Sends the operation. Its answer comes later.
-    fn deliver(&mut self, driver: &Driver, op: &Op<'_>, sending: &Sending) -> Result<Option<Answer>, Broken> {
+    fn deliver(&mut self, driver: &Driver, op: &Op<'_>, sending: &Sending) -> Result<(), Broken> {
         let mut line = match self.line.take() {
             Some(line) => line,
             None => self.connect(driver)?,
@@ -274,7 +280,7 @@ impl Worker {
         sent.inspect_err(|_| self.pool.clear())?;
         self.line = Some(line);
         self.in_flight = true;
-        Ok(None)
+        Ok(())
     }
 
     fn connect(&self, driver: &Driver) -> Result<Line, Broken> {
@@ -290,14 +296,14 @@ impl Worker {
     }
 
     /// Waits for the answer to what was sent.
-    fn listen(&mut self) -> Result<Option<Answer>, Broken> {
+    fn listen(&mut self) -> Result<Answer, Broken> {
         self.in_flight = false;
         let mut line = self.line.take().ok_or(Broken::Closed)?;
         let answer = line.caller.answer_to(self.alone).inspect_err(|_| self.pool.clear())?;
         self.metrics.round_trip.add(self.sent.elapsed());
         self.from = Some(Incarnation { boot: line.caller.peer().boot, process: line.caller.peer().process });
         self.pool.give_back(line);
-        Ok(Some(answer))
+        Ok(answer)
     }
 
     /// Ends a connection on which an answer may still come: it would be taken for another's.

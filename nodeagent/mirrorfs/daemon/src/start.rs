@@ -46,6 +46,7 @@ pub fn run(config: Config) -> Result<(), String> {
     }));
     refuse_request_timeouts()?;
     hold_on();
+    offer_io_uring();
     rustix::process::umask(rustix::fs::Mode::empty());
     let config = Arc::new(config);
     let daemon = start(&config)?;
@@ -250,6 +251,20 @@ fn hold_on() {
     ];
     for (what, _) in results.iter().filter(|(_, done)| !done) {
         log::info("not permitted, and done without", &[("what", what)]);
+    }
+}
+
+/// Lets FUSE servers of this machine ask for requests over io_uring, which is a third faster: a switch of the kernel's that is off
+/// by default, and that kernels before 6.14 don't have. What is not allowed is done without: requests come through `/dev/fuse`.
+fn offer_io_uring() {
+    // The switch comes with the kernel's module, and that with its first use.
+    drop(std::fs::File::open("/dev/fuse"));
+    let path = "/sys/module/fuse/parameters/enable_uring";
+    if std::fs::read_to_string(path).is_ok_and(|value| value.trim() == "N") {
+        match std::fs::write(path, "Y") {
+            Ok(()) => log::info("FUSE over io_uring allowed on this machine", &[("switch", &path)]),
+            Err(reason) => log::info("FUSE over io_uring can't be allowed", &[("switch", &path), ("reason", &reason)]),
+        }
     }
 }
 
