@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.mirrorfs import RELEASE, UIDS, free_port, make_key, run, start, witness
+from bench.mirrorfs.mirror import RELEASE, UIDS, free_port, make_key, run, start, witness
 
 IN_A_FOLDER = 1_000
 BLOCK = 4_096
