@@ -15,7 +15,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What the system itself must have; looks, and installs only what is missing.
-system-python system-testbed system-vm system-rust: system-%:
+system-python system-testbed system-vm system-mirrorfs system-rust: system-%:
 	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) tests/testbed/bootstrap $*
 
 $(UV): | system-python
@@ -76,7 +76,7 @@ clean: ## Remove what was made in this checkout; the cache stays, in FARMSTEAD_C
 bench-operator: .venv/.ready ## 100 clusters x 5 members: how fast and how large is the operator
 	$(RUN)/python -m testbed.bench_operator
 
-test-mirrorfs: system-rust ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
+test-mirrorfs: system-rust system-mirrorfs ## The mirror's file system: real mounts, two processes, kills, SQLite, PostgreSQL (root; MIRRORFS_KILLS=200 for more)
 	cd nodeagent/mirrorfs && cargo test --locked -p farmstead-mirrorfs-fs -p farmstead-mirrorfs-net -p farmstead-mirrorfs-sync -p farmstead-mirrorfs
 
 WHEELS := dist
