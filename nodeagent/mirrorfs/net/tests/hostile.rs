@@ -158,6 +158,21 @@ fn operations_are_carried_out_and_answered_in_turn() {
     assert_eq!(rig.counted(|c| &c.operations), 6);
 }
 
+/// Long enough for both sides to look first; 1 MiB takes longer than a look.
+#[test]
+fn answers_come_to_who_looks_and_to_who_sleeps() {
+    let rig = rig();
+    let mut caller = Caller::connect(&rig.call, Channel::Data, drop).unwrap();
+    let big = vec![7; 1 << 20];
+    for sequence in 1..=100 {
+        let data = if sequence % 10 == 0 { &big[..] } else { b"small" };
+        caller.send(0, GENERATION, sequence, [data, b"tail"]).unwrap();
+        assert_eq!(caller.answer_to(true).unwrap(), Outcome::Done);
+        assert_eq!(caller.last(), (GENERATION, sequence));
+    }
+    assert_eq!(rig.counted(|c| &c.operations), 100);
+}
+
 #[test]
 fn a_caller_refuses_a_server_key_that_is_not_pinned() {
     let rig = rig();
