@@ -237,17 +237,19 @@ fn first_is_alone(world: &World) -> bool {
     world.hosts[0].role() == Some(RoleName::Alone) && world.is_quiet()
 }
 
-/// The scene in which the search notices that a guard is off.
-pub fn noticed_in(guard: Mutation) -> &'static str {
+/// The scene in which the search notices that a guard is off; `None`: a story or a test does (`tests/mutations.rs`).
+pub fn noticed_in(guard: Mutation) -> Option<&'static str> {
     use Mutation as M;
-    match guard {
+    Some(match guard {
+        M::LocalForceUnrecorded | M::LostStateUntold | M::FormerLifeResyncs => return None,
         M::LogAfterChange | M::LocalFirst | M::NoPromise => "calm",
         M::SyncOneSide => "sync",
         M::SwitchWhileServing => "switch",
         M::AckBeforeWitness | M::DiskErrorIgnored | M::SwitchWithoutMark => "disk",
+        M::NoInSyncCheck => "reimage",
         M::NoFence | M::RollbackBelieved => "rollback",
         M::ServeBeforePersist => "two kills, rollback",
-        M::NoInSyncCheck | M::BootTrustsDisk => "join, kill",
+        M::BootTrustsDisk => "join, kill",
         M::AddBeforeAcks | M::NoBumpAfterJoin | M::UnknownIsFailed | M::ResumeWithOpenCas => "join, unknown",
         M::JoinBeforeDrained | M::CheckpointForgetsCurrent | M::CheckpointAlone | M::JoinKeepsGate => "join, write",
         M::JoinUnflushed => "join, sync",
@@ -260,7 +262,7 @@ pub fn noticed_in(guard: Mutation) -> &'static str {
         M::ResumeUncompared => "torn",
         M::IntakeStaysOpen => "late",
         M::ResumeOther => "stranger",
-        M::UnfenceWithOpenCas => "taking, unknown, away",
+        M::UnfenceWithOpenCas | M::FrozenWaitsForSilent => "taking, unknown, away",
         M::LeaseFromAnswer | M::UngrantedRenews => "pause",
         M::NoWaitAfterStart | M::NonceNotPersisted => "cut, kill",
         M::NonceForgotten => "two kills",
@@ -273,5 +275,5 @@ pub fn noticed_in(guard: Mutation) -> &'static str {
         M::LostStateTrusted => "kill, pause, reimage",
         M::CrashedTakesOver => "crash, kill, away",
         M::NoticeForgotten => "two crashes",
-    }
+    })
 }
