@@ -77,6 +77,8 @@ pub struct World {
     pub next_body: u8,
     /// A person forced something, or undid the witness: promises about one primary are theirs.
     pub forced: bool,
+    /// A person said that a copy of another lineage may be overwritten.
+    pub overwrites: bool,
     /// The witness was put back to an earlier time.
     pub undone: bool,
     /// The last generation in which each served alone.
@@ -125,6 +127,7 @@ impl World {
             history: Vec::new(),
             next_body: 0,
             forced: false,
+            overwrites: false,
             undone: false,
             alone: [Generation(0); 2],
             removed: [false; 2],

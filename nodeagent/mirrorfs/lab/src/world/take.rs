@@ -136,6 +136,7 @@ impl World {
     }
 
     pub(super) fn event(&mut self, settings: &Settings, i: usize, event: Event) {
+        self.overwrites |= event == Event::Order(Order::Overwrite);
         self.handle(settings, i, |host| host.handle(NOW, event));
     }
 
@@ -250,7 +251,7 @@ impl World {
                     let named = self.witness.holder(self.hosts[i].me).is_some_and(|h| h.inc == self.hosts[i].inc);
                     let target = self.hosts[i].role() == Some(RoleName::Wait);
                     self.mixed[i] |= target && !named;
-                    if target && self.is_other_lineage(i) {
+                    if target && !self.overwrites && self.is_other_lineage(i) {
                         self.broken = Some("a copy of another lineage is overwritten, and nobody said that it may be");
                     }
                     let ground = !(op.kind == Kind::Change && std::mem::take(&mut self.lacks[i]));
