@@ -108,18 +108,6 @@ rust-test: system-rust ## The mirror's protocol: format, lints, bounded search, 
 model: system-rust ## Search the mirror's protocol far: every scene, up to 3,000,000 states each
 	$(MIRROR_CARGO) run --quiet --locked --profile checked -p farmstead-mirror-lab --bin model -- $(MODEL_ARGS)
 
-MUTANTS_VERSION := 27.1.0
-MUTANTS := $(FARMSTEAD_CACHE)/cargo-mutants/$(MUTANTS_VERSION)
-MUTANTS_FILES ?= core/src/role/*.rs
-
-$(MUTANTS)/bin/cargo-mutants: | system-rust
-	cargo install --quiet --locked cargo-mutants --version $(MUTANTS_VERSION) --root $(MUTANTS)
-
-mutants: $(MUTANTS)/bin/cargo-mutants ## Change the mirror's role machine line by line: which change does no quick test notice? (MUTANTS_FILES, MUTANTS_ARGS="--shard 0/8")
-	$(MIRROR_CARGO) fetch --locked --quiet && PATH=$(MUTANTS)/bin:$$PATH cargo mutants --no-shuffle --colors never --profile mutants \
-		--package farmstead-mirror-core $(foreach file,$(MUTANTS_FILES),--file '$(file)') --test-package farmstead-mirror-core,farmstead-mirror-lab \
-		--output $(CARGO_TARGET_DIR) --timeout 60 $(MUTANTS_ARGS) -- --lib --test stories --test quick
-
 sim: system-rust ## Simulate the mirror's protocol 100,000 times (SIM_ARGS="--seed N --explain" tells one run; --planted)
 	$(MIRROR_CARGO) run --quiet --locked --profile checked -p farmstead-mirror-lab --bin sim -- $(SIM_ARGS)
 
