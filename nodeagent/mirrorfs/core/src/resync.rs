@@ -7,7 +7,6 @@ use crate::ids::{Incarnation, ObjectId};
 use crate::message::{Op, Outcome};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use crate::ids::Seq;
 
@@ -37,8 +36,8 @@ pub struct Resync {
     pub phase: Phase,
     /// Objects still to be compared.
     pub set: BTreeSet<ObjectId>,
-    /// The object that was begun last. The next one in turn follows it: what has to wait for others keeps none of them back.
-    pub last: ObjectId,
+    /// And those that had their turn and come up again, after all the others: what has to wait for those keeps none back.
+    pub again: BTreeSet<ObjectId>,
     /// The walk still names objects.
     pub walking: bool,
     /// Operations of the window that were sent as part of this.
@@ -62,7 +61,7 @@ impl Resync {
             target,
             phase: Phase::Asking,
             set: BTreeSet::new(),
-            last: ObjectId(0),
+            again: BTreeSet::new(),
             walking: false,
             flying: BTreeMap::new(),
             copies: BTreeSet::new(),
@@ -85,11 +84,10 @@ impl Resync {
         if self.phase != Phase::Copying || self.copies.len() >= COPIES {
             return None;
         }
-        let after = (Bound::Excluded(self.last), Bound::Unbounded);
-        let next = self.set.range(after).next().or(self.set.first()).copied()?;
-        self.set.remove(&next);
-        self.last = next;
-        Some(next)
+        if self.set.is_empty() {
+            std::mem::swap(&mut self.set, &mut self.again);
+        }
+        self.set.pop_first()
     }
 
     /// The copy of an object is on its way.
@@ -114,21 +112,26 @@ impl Resync {
 
     /// These are to be compared again, and the freeze is off.
     pub fn rejoin(&mut self, (object, also): (ObjectId, Option<ObjectId>)) {
-        self.set.insert(object);
-        self.set.extend(also);
+        self.again.insert(object);
+        self.again.extend(also);
         self.phase = Phase::Copying;
         self.frozen = None;
+    }
+
+    /// How many objects are still to be compared.
+    pub fn left(&self) -> usize {
+        self.set.len() + self.again.len()
     }
 
     /// Whether every object is equal, apart from what the application's operations that still travel bring up again: they never end
     /// while it is busy.
     pub fn is_copied(&self) -> bool {
-        self.set.is_empty() && !self.walking && self.copies.is_empty()
+        self.left() == 0 && !self.walking && self.copies.is_empty()
     }
 
     /// Whether every object is known to be equal, apart from what still travels.
     pub fn is_settled(&self) -> bool {
-        self.set.is_empty() && !self.walking && self.flying.is_empty()
+        self.left() == 0 && !self.walking && self.flying.is_empty()
     }
 
     /// Whether new calls have to wait.
@@ -173,8 +176,9 @@ mod tests {
             resync.answered(Seq(seq), Outcome::NotYet, true);
             order.push(object.0);
         }
-        assert_eq!(order, (1..20).chain(0..11).collect::<Vec<_>>());
+        assert_eq!(order, (0..20).chain(0..10).collect::<Vec<_>>());
         resync.set.clear();
+        resync.again.clear();
         assert!(resync.is_copied() && !resync.is_settled());
     }
 
@@ -186,7 +190,7 @@ mod tests {
         assert!(!resync.is_settled());
         resync.phase = Phase::Freezing;
         resync.answered(Seq(1), Outcome::NotYet, true);
-        assert_eq!((resync.phase, resync.set.len(), resync.is_settled()), (Phase::Copying, 1, false));
+        assert_eq!((resync.phase, resync.left(), resync.is_settled()), (Phase::Copying, 1, false));
         let object = resync.next_copy().expect("again");
         resync.begun(Seq(2), object);
         resync.answered(Seq(2), Outcome::Done, true);

@@ -149,7 +149,7 @@ fn gauges(out: &mut String, verify: &Verify) {
     let now = clock::now();
     let lease = node.serves_until().map_or(0.0, |until| (until.0.saturating_sub(now.0).max(0) as f64 / 1e3).min(1e9));
     let resync = node.resync();
-    let left = resync.map_or(0, |resync| resync.set.len() + resync.copies.len());
+    let left = resync.map_or(0, |resync| resync.left() + resync.copies.len());
     let remaining = resync.zip(progress).and_then(|(core, progress)| progress.remaining(left as u64, core.walking));
     for (name, help, value) in [
         ("generation", "The generation on disk.", node.generation().0 as f64),

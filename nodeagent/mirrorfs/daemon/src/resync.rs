@@ -108,7 +108,7 @@ impl Resync {
                 Some(resync) if resync.walking || resync.phase == Phase::Asking => inner.node.touched(),
                 Some(resync) => {
                     let flying = resync.flying.values().flat_map(|(one, other)| [Some(*one), *other]);
-                    Some(resync.set.iter().copied().chain(flying.flatten()).collect())
+                    Some(resync.set.iter().chain(&resync.again).copied().chain(flying.flatten()).collect())
                 }
                 None => inner.node.touched(),
             }

@@ -169,7 +169,7 @@ impl Status {
 
 /// How far a resync is.
 fn progress(core: &Core, resync: Option<Told>) -> Value {
-    let left = core.set.len() + core.copies.len();
+    let left = core.left() + core.copies.len();
     let mut told = json!({"phase": format!("{:?}", core.phase), "session": core.session, "objectsLeft": left,
                           "walking": core.walking});
     if let (Some(told), Some((progress, trouble))) = (told.as_object_mut(), resync) {
