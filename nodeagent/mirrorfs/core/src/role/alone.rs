@@ -166,7 +166,7 @@ fn copy(n: &mut Node, now: Time) -> bool {
 /// Surplus names went to the limbo directory; they are deleted when all else is equal.
 fn purge(n: &mut Node, now: Time) -> bool {
     let settled =
-        |r: &&mut Resync| r.phase == Phase::Copying && (r.is_copied() || !n.cfg.on(Mutation::JoinBeforeDrained));
+        |r: &&mut Resync| r.phase == Phase::Copying && (r.is_settled() || !n.cfg.on(Mutation::JoinBeforeDrained));
     let Some(resync) = n.resync.as_mut().filter(settled) else { return false };
     resync.phase = Phase::Purging;
     let seq = n.window.submit(Kind::Purge, (ObjectId(0), None), Body(0), n.cfg.stall.map(|_| now));
@@ -177,7 +177,7 @@ fn purge(n: &mut Node, now: Time) -> bool {
 /// The drain ends when the set is empty under the freeze: new calls wait.
 fn freeze(n: &mut Node, now: Time) -> bool {
     let drained = !n.cfg.on(Mutation::JoinBeforeDrained);
-    let settled = |r: &&mut Resync| r.phase == Phase::Purging && (r.is_copied() || drained);
+    let settled = |r: &&mut Resync| r.phase == Phase::Purging && (r.is_settled() || drained);
     let Some(resync) = n.resync.as_mut().filter(settled) else { return false };
     resync.phase = Phase::Freezing;
     resync.frozen = Some(now);
