@@ -37,10 +37,13 @@ pub fn promote(n: &mut Node, now: Time) -> bool {
 impl Node {
     /// What a person said holds now, not later: an order to force that no row could follow is refused, never kept.
     pub(crate) fn refuse_late_force(&mut self) {
-        if matches!(self.order, Some(Order::Force { .. })) {
-            self.order = None;
-            self.tell(Notice::Refused("this member is primary, stopped or taking over already"));
-        }
+        let reason = match self.order {
+            Some(Order::Force { .. }) => "this member is primary, stopped or taking over already",
+            Some(Order::ForceLocal { .. }) if !matches!(self.role, Role::Frozen(_)) => "this member is not frozen",
+            _ => return,
+        };
+        self.order = None;
+        self.tell(Notice::Refused(reason));
     }
 }
 
@@ -63,12 +66,13 @@ pub fn peer_speaks(n: &mut Node, now: Time) -> bool {
 /// The lineage changes here and now, so that whatever the witness says later, this copy and the other are never mixed.
 pub fn without_witness(n: &mut Node, now: Time) -> bool {
     let Some(Order::ForceLocal { operation }) = n.order else { return false };
-    if n.hears_peer(now) || !n.talk.failed {
+    let lineage = Lineage(operation.0);
+    let begun = n.goal.lineage == lineage;
+    if !begun && (n.hears_peer(now) || !n.talk.failed) {
         n.order = None;
         n.tell(Notice::Refused("the other member or the witness is in reach: no need to force"));
         return true;
     }
-    let lineage = Lineage(operation.0);
     n.goal.lineage = lineage;
     n.goal.both = false;
     if n.disk.lineage != lineage {

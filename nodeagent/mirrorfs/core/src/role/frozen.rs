@@ -153,6 +153,8 @@ impl Node {
             view.generation == self.window.generation && there && !view.leaving
         };
         let fit = self.peer.view.as_ref().is_some_and(fit);
-        same && closed && fit && self.handing.is_none() && self.trouble.is_none()
+        // A person has said that the peer is off, and that is on its way to the disk.
+        let forcing = matches!(self.order, Some(crate::event::Order::ForceLocal { .. }));
+        same && closed && fit && self.handing.is_none() && self.trouble.is_none() && !forcing
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Machine {
     /// What both files held before their last writes.
     pub(super) before: ([Vec<u8>; 2], [Vec<u8>; 2]),
     pub(super) slow: i64,
+    /// The last frame that it sent and that was neither an operation nor a beacon.
+    pub(super) said: Option<Parcel>,
     /// It does not reach the witness.
     pub(super) far: bool,
     /// Frames to it are lost.
@@ -45,6 +47,7 @@ impl Machine {
             numbers: (0, 0),
             before: Default::default(),
             slow: 1,
+            said: None,
             far: false,
             deaf: false,
             off_until: 0,
@@ -183,6 +186,7 @@ impl Sim {
             let slot = usize::from(self.machines[i].numbers.1.is_multiple_of(2));
             self.tear(i, true, slot, &bytes);
         }
+        self.last_words(i);
         let unsynced = machine_too && self.planted(Outside::FilesUnsynced);
         let machine = &mut self.machines[i];
         if unsynced {

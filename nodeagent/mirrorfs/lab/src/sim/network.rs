@@ -57,11 +57,27 @@ impl Sim {
             let again = self.rng.between(1, self.weather.latest);
             self.after(again, What::Arrive { to, process, parcel: parcel.clone() });
         }
-        if !self.calm && !is_frequent(&parcel.frame.message) && self.rng.chance(self.weather.echo) {
-            let again = self.rng.between(300, 8_000);
-            self.after(again, What::Arrive { to, process, parcel: parcel.clone() });
+        if !is_frequent(&parcel.frame.message) {
+            self.machines[from].said = Some(parcel.clone());
+            if !self.calm && self.rng.chance(self.weather.echo) {
+                let again = self.rng.between(300, 8_000);
+                self.after(again, What::Arrive { to, process, parcel: parcel.clone() });
+            }
         }
         self.after(delay, What::Arrive { to, process, parcel });
+    }
+
+    /// What a process said last may reach the other side when its next life speaks already, and more than once.
+    pub(super) fn last_words(&mut self, from: usize) {
+        let to = 1 - from;
+        let process = self.machines[to].host.inc.process;
+        let Some(parcel) = self.machines[from].said.take().filter(|_| !self.calm && self.weather.echo > 0) else {
+            return;
+        };
+        for _ in 0..12 {
+            let again = self.rng.between(500, 4_000);
+            self.after(again, What::Arrive { to, process, parcel: parcel.clone() });
+        }
     }
 
     pub(super) fn arrive(&mut self, to: usize, process: u128, parcel: Parcel) {
