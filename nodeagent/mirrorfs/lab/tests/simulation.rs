@@ -24,9 +24,9 @@ fn a_broken_outside_is_seen() {
     let planted = [
         (Outside::ChangeLost, 10),
         (Outside::StaleReads, 10),
-        (Outside::GateStaysOpen, 50),
-        (Outside::FilesUnsynced, 50),
-        (Outside::DiskLies, 200),
+        (Outside::GateStaysOpen, 200),
+        (Outside::FilesUnsynced, 1_000),
+        (Outside::DiskLies, 1_000),
     ];
     for (outside, limit) in planted {
         let seen = seeds_until_seen(outside, limit, EVENTS);
