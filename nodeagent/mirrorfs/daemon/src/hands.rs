@@ -17,7 +17,8 @@ use mirrorfs_sync::store::Store;
 
 use crate::config::Config;
 use crate::copies::Copies;
-use crate::driver::{Driver, Hands, Question};
+use crate::driver::Driver;
+use crate::jobs::{Hands, Question};
 use crate::log;
 use crate::metrics::Metrics;
 
@@ -28,10 +29,10 @@ pub struct Queues {
     pub flush: Receiver<u64>,
     pub witness: Receiver<Question>,
     pub control: Receiver<mirror_core::message::Frame>,
-    pub orders: Receiver<crate::driver::Order>,
+    pub orders: Receiver<crate::jobs::Order>,
     pub gate: Receiver<Option<mirror_core::Time>>,
-    pub tasks: Receiver<crate::driver::Task>,
-    pub copies: Receiver<crate::driver::Copying>,
+    pub tasks: Receiver<crate::jobs::Task>,
+    pub copies: Receiver<crate::jobs::Copying>,
 }
 
 /// Queues, before anybody works on them.

@@ -23,7 +23,8 @@ use mirrorfs_sync::source::{Failure, Source};
 use rustix::io::Errno;
 
 use crate::copies::Copies;
-use crate::driver::{Copying, Driver, Sending, Task};
+use crate::driver::Driver;
+use crate::jobs::{Copying, Sending, Task};
 use crate::lines::Lines;
 use crate::log;
 use crate::metrics::Metrics;

@@ -23,7 +23,9 @@ use mirrorfs_sync::object::{Object, changed};
 use rustix::io::Errno;
 
 use crate::ahead::look_ahead;
-use crate::driver::{Driver, Inner, Sending, body};
+use crate::desk::body;
+use crate::driver::{Driver, Inner};
+use crate::jobs::Sending;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::pool::{Line, Pool};

@@ -18,7 +18,8 @@ use mirrorfs_sync::source::Source;
 use mirrorfs_sync::verify::{Differs, Look, Suspect};
 use serde_json::{Value, json};
 
-use crate::driver::{Driver, body};
+use crate::desk::body;
+use crate::driver::Driver;
 use crate::log;
 use crate::resync::{Resync, deliver};
 
