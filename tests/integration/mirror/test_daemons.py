@@ -167,7 +167,8 @@ async def test_metrics_say_what_the_status_says(pair: Mirror) -> None:
     alone = await pair.a.metrics()
     assert alone['role{role="ALONE"}'] == 1
     assert alone["lease_left_seconds"] > LEASE_SECONDS
-    assert alone["out_of_sync_objects"] > 0
+    # -1, all of them, where no checkpoint has been since the two became a mirror.
+    assert alone["out_of_sync_objects"] in {-1, *range(1, 100)}
 
 
 async def test_what_is_no_request_is_answered_with_the_reason(pair: Mirror) -> None:

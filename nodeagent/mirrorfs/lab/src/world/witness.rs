@@ -25,6 +25,10 @@ impl World {
             if named || marked {
                 (self.removed[i], self.mixed[i]) = (false, false);
             }
+            // A person speaks of the member's copy, whichever life of it asked for the record.
+            if forced.is_some_and(|primary| primary.node == host.me) && !host.reimaged {
+                self.removed[i] = false;
+            }
             if named && self.hosts[i].reimaged {
                 self.host(i).reimaged = false;
             }
