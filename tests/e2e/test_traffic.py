@@ -123,8 +123,8 @@ async def test_the_agent_comes_and_goes_without_a_trace(farm: Farm, figures: Fig
             verdict = await truth.stop()
             slowest = max(slowest, verdict.slowest)
             bad = [answer.outcome for answer in verdict.probe if not answer.good]
-            # SIGKILL takes along what the agent has accepted a moment ago, and we ask one question at a time. The kernel
-            # resets the connection, or ends it where the question was read already.
+            # SIGKILL takes along what the agent has accepted a moment ago, and we ask one question at a time. The
+            # kernel resets the connection, or ends it where the question was read already.
             taken_along = (["Connection reset by peer"], ["closed before the whole answer came"])
             assert bad == [] or (how == "kill" and bad in taken_along)
             if how == "upgrade":
