@@ -24,6 +24,7 @@ const DEPTH_MAX: u8 = 28;
 pub struct Index {
     file: File,
     directory: RwLock<Directory>,
+    lost: bool,
 }
 
 /// Which page holds the ids that end in which bits.
@@ -65,9 +66,16 @@ impl Index {
             }
             directory.point(depth, suffix, number);
         }
-        let index = Index { file, directory: RwLock::new(directory) };
+        let lost = count > 0 && directory.pages.contains(&u32::MAX);
+        let index = Index { file, directory: RwLock::new(directory), lost };
         index.fill_gaps()?;
         Ok(index)
+    }
+
+    /// Whether a page was lost when the table was opened, and ids of any age with it: their files are there, and are found again
+    /// by their names.
+    pub fn has_lost(&self) -> bool {
+        self.lost
     }
 
     /// Every suffix needs a page: lost ones are replaced by empty ones.
@@ -255,7 +263,9 @@ mod tests {
             index.remove(id(n)).unwrap();
         }
         check(&index, count);
-        check(&Index::open(file).unwrap(), count);
+        let index = Index::open(file).unwrap();
+        check(&index, count);
+        assert!(!index.has_lost());
     }
 
     #[test]
@@ -267,6 +277,7 @@ mod tests {
         }
         file.write_all_at(&[0; PAGE], offset(7)).unwrap();
         let index = Index::open(file).unwrap();
+        assert!(index.has_lost());
         let found = (0..5_000).filter(|n| index.get(id(*n)).unwrap() == Some(handle(*n))).count();
         assert!((5_000 - SLOTS..5_000).contains(&found), "{found}");
         for n in 0..5_000 {

@@ -99,10 +99,14 @@ impl Source {
                 led = self.look_closer(line, of, &chunk, cursor.listing.fd())?;
             }
             for (here, led) in chunk.iter().zip(led) {
+                let object = Object { tree: of.tree, id: here.named.id };
+                if self.unfound.turned_up(object) {
+                    name(object.into());
+                }
                 let before = draft.len();
                 if !matches!(led, Led::Same | Led::Different) {
                     match put(mirror, cursor.listing.fd(), &here.named, led, draft).map_err(io)? {
-                        Put::Done { copy: true } => name(Object { tree: of.tree, id: here.named.id }.into()),
+                        Put::Done { copy: true } => name(object.into()),
                         Put::Done { copy: false } | Put::Gone => {}
                     }
                     if draft.len() > MESSAGE_MAX {

@@ -60,6 +60,7 @@ mod sight;
 pub mod source;
 pub mod store;
 pub mod target;
+mod unfound;
 pub mod verify;
 mod walk;
 mod wire;

@@ -26,6 +26,7 @@ use crate::pace::{Counters, Pace, Progress};
 use crate::peer::{Line, Lost, Peer};
 use crate::question::{BLOCK_EXTENTS, EXTENTS, Question, answer};
 use crate::sight::reopen;
+use crate::unfound::Unfound;
 
 /// How many threads walk, with a line each; copies use as many lines as there are threads that copy.
 pub const LINES: usize = 4;
@@ -84,6 +85,8 @@ pub struct Source {
     lines: Mutex<Vec<Box<dyn Line>>>,
     /// Since when the target lacks what was to be copied.
     missing: Mutex<HashMap<Object, Instant>>,
+    /// What was to be copied and is not here, or not in the index.
+    pub(crate) unfound: Unfound,
     searched: AtomicBool,
     stopped: AtomicBool,
 }
@@ -102,6 +105,7 @@ impl Source {
             begun: Mutex::new(Instant::now()),
             lines: Mutex::default(),
             missing: Mutex::default(),
+            unfound: Unfound::default(),
             searched: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         }
@@ -112,7 +116,7 @@ impl Source {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
-    /// A resync (or none, with a number that none has) begins: whatever another one found out no longer counts, and its walk
+    /// A resync begins (or none: 0): whatever another one found out no longer counts, and its walk
     /// ends. The copies of another one must have ended.
     pub fn begin(&self, session: u32) {
         self.session.store(session, Ordering::SeqCst);
@@ -120,6 +124,7 @@ impl Source {
         self.cursors.clear();
         self.counters.clear();
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.unfound.clear();
         self.searched.store(false, Ordering::SeqCst);
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -227,11 +232,7 @@ impl Source {
     ) -> Result<Outcome, Failure> {
         let io = |errno| Failure::Io(of, errno);
         let mirror = &self.mirrors[usize::from(of.tree)];
-        let fd = match mirror.tree().open_id(of.id, OFlags::PATH | OFlags::NOFOLLOW) {
-            Ok(fd) => fd,
-            Err(Errno::STALE) => return Ok(carry(&Draft::gone(of))?),
-            Err(errno) => return Err(io(errno)),
-        };
+        let Some(fd) = self.open(of, name)? else { return Ok(carry(&Draft::gone(of))?) };
         let stat = statx(fd.as_fd()).map_err(io)?;
         if stat.stx_nlink == 0 {
             return Ok(carry(&Draft::gone(of))?);
@@ -266,6 +267,35 @@ impl Source {
         Ok(carry(&draft)?)
     }
 
+    /// The inode, by its id. `None`: it is gone; or a crash took it out of the index, and the copy of its directory, which was
+    /// changed when it was made, finds it and names it.
+    fn open(&self, of: Object, name: Name<'_>) -> Result<Option<OwnedFd>, Failure> {
+        let tree = self.mirrors[usize::from(of.tree)].tree();
+        let open = || match tree.open_id(of.id, OFlags::PATH | OFlags::NOFOLLOW) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::STALE) => Ok(None),
+            Err(errno) => Err(Failure::Io(of, errno)),
+        };
+        if let Some(fd) = open()? {
+            return Ok(Some(fd));
+        }
+        self.unfound.note(of);
+        // Of what a lost page named no directory need have changed. Between two in sync this would keep writes waiting.
+        if tree.index.has_lost() && self.session.load(Ordering::SeqCst) != 0 {
+            self.search(name)?;
+        }
+        open()
+    }
+
+    /// Compares everything, once.
+    fn search(&self, name: Name<'_>) -> Result<(), Failure> {
+        if self.searched.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let walked = self.walk(self.session.load(Ordering::SeqCst), name);
+        walked.inspect_err(|_| self.searched.store(false, Ordering::SeqCst))
+    }
+
     /// The target has no such inode: the copy of a directory makes it, which is on its way or will be. Where none comes, no log
     /// says what is missing, and everything is compared.
     fn absent(
@@ -275,8 +305,8 @@ impl Source {
         carry: &mut dyn FnMut(&Draft) -> Result<Outcome, Lost>,
     ) -> Result<Outcome, Failure> {
         let since = *self.missing.lock().unwrap_or_else(PoisonError::into_inner).entry(of).or_insert_with(Instant::now);
-        if since.elapsed() > MISSING && !self.searched.swap(true, Ordering::SeqCst) {
-            self.walk(self.session.load(Ordering::SeqCst), name)?;
+        if since.elapsed() > MISSING {
+            self.search(name)?;
         }
         std::thread::sleep(ABSENT);
         Ok(carry(&Draft::new(of, None))?)

@@ -2,9 +2,14 @@
 
 mod support;
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use mirror_core::ids::ObjectId;
+use mirrorfs_fs::id::FileId;
+use mirrorfs_fs::tree::HIDDEN;
+use mirrorfs_sync::object::Object;
 use support::mess::mess;
 use support::random::Random;
 use support::{Pair, snapshot};
@@ -202,4 +207,84 @@ fn a_deep_surplus_tree_is_deleted_without_a_deep_stack() {
     let left = std::fs::read_dir(pair.b().join(".farmstead-mirror/aside")).unwrap().count();
     assert_eq!(left, 0);
     let _ = snapshot::Times::Exact;
+}
+
+fn id_of(pair: &Pair, path: &str) -> FileId {
+    let file = std::fs::File::open(pair.a().join(path)).unwrap();
+    pair.applier.tree().id_of(file.as_fd()).unwrap().unwrap()
+}
+
+fn objects(ids: &[FileId]) -> impl Iterator<Item = ObjectId> {
+    ids.iter().map(|id| Object { tree: 0, id: *id }.into())
+}
+
+/// As after a power cut of both machines: files that were just made and being written, there on both, with ids, but of different
+/// length; what the indexes said of them never reached the disk.
+#[test]
+fn what_a_crash_took_out_of_the_index_is_compared() {
+    let mut pair = Pair::new(|_, _| {}, &[]);
+    let mnt = pair.mnt();
+    let names: Vec<_> = (0..24).map(|n| format!("f{n}")).collect();
+    for (n, name) in (1..).zip(&names) {
+        let length = if n % 5 == 0 { 300_000 } else { 4160 };
+        std::fs::write(mnt.join(name), Random::new(n).bytes(length)).unwrap();
+    }
+    // The directory is made last, so its id follows theirs, and they come up before it.
+    std::fs::create_dir(mnt.join("d")).unwrap();
+    for name in &names {
+        std::fs::rename(mnt.join(name), mnt.join("d").join(name)).unwrap();
+    }
+    assert!(pair.driver.resync(&pair.source(0), 1, true, || {}));
+    for looks in [false, true] {
+        pair.driver.purge();
+        // Mounts anew: nothing is remembered.
+        pair.assert_same();
+        let mut lost = vec![id_of(&pair, "d")];
+        for (n, name) in (100..).zip(&names) {
+            let path = format!("d/{name}");
+            lost.push(id_of(&pair, &path));
+            std::fs::write(pair.a().join(&path), if looks { "x" } else { "" }).unwrap();
+            std::fs::write(pair.b().join(&path), Random::new(n).bytes(4160)).unwrap();
+        }
+        for id in &lost {
+            pair.mirror.as_ref().unwrap().tree().index.remove(*id).unwrap();
+            pair.applier.tree().index.remove(*id).unwrap();
+        }
+        pair.driver.log(objects(&[FileId::ROOT]).chain(objects(&lost)));
+        let meanwhile = || {
+            if looks {
+                // The application finds some of them first.
+                assert!(names.iter().all(|name| mnt.join("d").join(name).is_file()));
+            }
+        };
+        assert!(pair.driver.resync(&pair.source(0), 2 + u32::from(looks), false, meanwhile));
+    }
+    pair.driver.purge();
+    pair.assert_same();
+}
+
+/// A page of the index never reached the disk, with old ids on it: no log names their directory.
+#[test]
+fn what_a_lost_page_of_the_index_named_is_compared() {
+    let names: Vec<_> = (0..300).map(|n| format!("d/f{n}")).collect();
+    let mut pair = Pair::new(
+        |a, _| {
+            std::fs::create_dir(a.join("d")).unwrap();
+            names.iter().for_each(|name| std::fs::write(a.join(name), "as it was").unwrap());
+        },
+        &[],
+    );
+    assert!(pair.driver.resync(&pair.source(0), 1, true, || {}));
+    pair.driver.purge();
+    let index = std::fs::OpenOptions::new().write(true).open(pair.a().join(HIDDEN).join("index")).unwrap();
+    assert!(index.metadata().unwrap().len() > 4096);
+    index.set_len(4096).unwrap();
+    // Mounts anew, with what the index still says.
+    pair.assert_same();
+    names.iter().for_each(|name| std::fs::write(pair.a().join(name), "written at the end").unwrap());
+    let ids: Vec<_> = names.iter().map(|name| id_of(&pair, name)).collect();
+    pair.driver.log(objects(&ids));
+    assert!(pair.driver.resync(&pair.source(0), 2, false, || {}));
+    pair.driver.purge();
+    pair.assert_same();
 }

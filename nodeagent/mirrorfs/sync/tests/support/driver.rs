@@ -222,6 +222,11 @@ impl Driver {
         self.lock().set.clone()
     }
 
+    /// These may differ, too.
+    pub fn log(&self, objects: impl IntoIterator<Item = ObjectId>) {
+        self.lock().set.extend(objects);
+    }
+
     /// One attempt: `walks`, or takes what the log names. Ends when everything is equal (`true`) or something failed.
     /// `meanwhile` runs beside it; only when it has ended may the resync.
     pub fn resync(&self, source: &Arc<Source>, session: u32, walks: bool, meanwhile: impl FnOnce() + Send) -> bool {
