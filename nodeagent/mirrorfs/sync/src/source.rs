@@ -312,6 +312,18 @@ impl Source {
         Ok(carry(&Draft::new(of, None))?)
     }
 
+    /// What is compared of anything but a directory: its attributes, and its data where it has some.
+    pub(crate) fn attributes_and_data(&self, of: Object, fd: &OwnedFd) -> Result<(Meta, Option<OwnedFd>), Failure> {
+        let io = |errno| Failure::Io(of, errno);
+        let tree = self.mirrors[usize::from(of.tree)].tree();
+        let meta = Meta::of(tree, fd.as_fd(), of.id).map_err(io)?;
+        let file = match meta.kind() {
+            FileType::RegularFile => Some(reopen(fd, OFlags::RDONLY).map_err(io)?),
+            _ => None,
+        };
+        Ok((meta, file))
+    }
+
     /// A body for anything but a directory, and where to go on; `None`: the target has no such inode.
     fn file(
         &self,
@@ -320,13 +332,7 @@ impl Source {
         fd: &OwnedFd,
         cursor: Option<FileCursor>,
     ) -> Result<Option<(Draft, Option<FileCursor>)>, Failure> {
-        let io = |errno| Failure::Io(of, errno);
-        let tree = self.mirrors[usize::from(of.tree)].tree();
-        let meta = Meta::of(tree, fd.as_fd(), of.id).map_err(io)?;
-        let file = match meta.kind() {
-            FileType::RegularFile => Some(reopen(fd, OFlags::RDONLY).map_err(io)?),
-            _ => None,
-        };
+        let (meta, file) = self.attributes_and_data(of, fd)?;
         let mut cursor = cursor.unwrap_or_default();
         let deadline = Instant::now() + COMPARING;
         if !self.compare_file(line, of, (&meta, file.as_ref()), &mut cursor, deadline)? {

@@ -19,7 +19,7 @@ use crate::meta::Meta;
 use crate::object::Object;
 use crate::peer::{Line, Lost};
 use crate::question::BLOCK_EXTENTS;
-use crate::sight::{is_small, reopen};
+use crate::sight::is_small;
 use crate::source::{Failure, Name, Source};
 
 pub use crate::walk::Differs;
@@ -155,13 +155,7 @@ impl Source {
         (of, fd): (Object, &OwnedFd),
         cursor: Option<FileCursor>,
     ) -> Result<Option<Made>, Failure> {
-        let io = |errno| Failure::Io(of, errno);
-        let tree = self.mirrors[usize::from(of.tree)].tree();
-        let meta = Meta::of(tree, fd.as_fd(), of.id).map_err(io)?;
-        let file = match meta.kind() {
-            FileType::RegularFile => Some(reopen(fd, OFlags::RDONLY).map_err(io)?),
-            _ => None,
-        };
+        let (meta, file) = self.attributes_and_data(of, fd)?;
         // Of a larger file whose data is not suspected only the attributes are looked at.
         let from = if is_small(&meta) { 0 } else { extents::count(meta.size) };
         let mut cursor = cursor.unwrap_or_else(|| FileCursor::at(from));
@@ -191,7 +185,7 @@ impl Source {
             bytes += extents::masked_bytes(mask);
             // Only read here: the lock is held.
             let file = file.as_ref().ok_or(Failure::Io(of, Errno::STALE))?;
-            extents::write_out(file.as_fd(), extent, mask, draft.data()).map_err(io)?;
+            extents::write_out(file.as_fd(), extent, mask, draft.data()).map_err(|errno| Failure::Io(of, errno))?;
         }
         cursor.dirty = false;
         let more = cursor.extents() > 0 || cursor.next < extents::count(meta.size);

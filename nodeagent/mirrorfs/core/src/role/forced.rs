@@ -88,16 +88,21 @@ pub fn without_witness(n: &mut Node, now: Time) -> bool {
 /// forced, before anybody can be made equal or take over beside it.
 pub fn record_local(n: &mut Node, _: Time) -> bool {
     let Some(operation) = n.record.and_then(|record| n.forced_here(&record)) else { return false };
-    let me = n.holder();
-    n.propose(|record| {
-        record.primary = me;
-        record.other = None;
-        record.lineage = Lineage(operation.0);
-        record.forced = Some(operation);
-    })
+    n.propose_forced(operation)
 }
 
 impl Node {
+    /// Proposes what a person decided: this node alone, under the Operation's lineage.
+    pub(crate) fn propose_forced(&mut self, operation: OperationId) -> bool {
+        let me = self.holder();
+        self.propose(|record| {
+            record.primary = me;
+            record.other = None;
+            record.lineage = Lineage(operation.0);
+            record.forced = Some(operation);
+        })
+    }
+
     /// Whether this copy's lineage is already that of this Operation.
     pub(crate) fn is_forced_by(&self, operation: OperationId) -> bool {
         self.disk.lineage == Lineage(operation.0)

@@ -2,7 +2,7 @@
 
 use super::{Role, Row, Taking};
 use crate::guard::Mutation;
-use crate::ids::{Generation, Lineage};
+use crate::ids::Generation;
 use crate::node::Node;
 use crate::role::RoleName;
 use crate::time::Time;
@@ -160,15 +160,7 @@ fn swap(n: &mut Node, _: Time) -> bool {
     }
     match taking.forced {
         None => n.propose_alone(),
-        Some(operation) => {
-            let me = n.holder();
-            n.propose(|record| {
-                record.primary = me;
-                record.other = None;
-                record.lineage = Lineage(operation.0);
-                record.forced = Some(operation);
-            })
-        }
+        Some(operation) => n.propose_forced(operation),
     }
 }
 
